@@ -1,0 +1,123 @@
+"""Files that are whole whenever they exist: everything is written under a temporary name and renamed."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from egret.base.errors import EgretError
+
+
+def temporary(path: Path) -> Path:
+    """A hidden name beside `path` that no other process on any host of a shared disk uses."""
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path for a file or folder; on success it takes the place of `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = temporary(path)
+    try:
+        yield part
+        if part.is_dir() and path.is_dir():  # rename() refuses to replace a folder that is not empty
+            old = path.with_name(f".{path.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            part.rename(path)
+            shutil.rmtree(old)
+        else:
+            os.replace(part, path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_open(path: Path) -> Iterator[IO[str]]:
+    """A UTF-8 text file to write that appears only when it is complete and on the disk; `.gz` compresses."""
+    path = Path(path)
+    with atomic_path(path) as part, open(part, "wb") as raw:
+        # Without name and time in its header a gzip file is the same bytes every time.
+        data = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
+        with io.TextIOWrapper(data, encoding="utf-8", newline="\n", write_through=True) as out:
+            yield out
+            out.flush()
+            if data is not raw:
+                data.close()
+            raw.flush()
+            os.fsync(raw.fileno())
+
+
+def open_text(path: Path) -> IO[str]:
+    """UTF-8 text to read, gzipped or not by its name."""
+    return (
+        gzip.open(path, "rt", encoding="utf-8")
+        if Path(path).suffix == ".gz"
+        else open(path, encoding="utf-8")
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_open(path) as out:
+        out.write(text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
+    """Write one JSON object a line; returns how many."""
+    count = 0
+    with atomic_open(path) as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EgretError(
+            f"{path}: not valid JSON ({error}); remove it and run the step that makes it"
+        ) from error
+
+
+def read_jsonl(path: Path) -> Iterator[dict]:
+    """The objects of a JSON-lines file, `.gz` accepted.
+
+    Raises:
+      EgretError: a line is not JSON; names the file and the line.
+    """
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise EgretError(f"{path}:{number}: not valid JSON ({error}); make the file again") from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as data:
+        while block := data.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of any JSON-like value, the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,211 @@
+"""Typed options of a program from a dataclass: `--name value`, YAML by `--config`, `--help`, clear errors.
+
+A field says what it is, and with that what it means for the stamp (egret.base.stamps):
+
+    @dataclass(kw_only=True)
+    class Options(StepOptions):
+        cuts: list[Path] = infile("manifests to read", made_by="stage 0")   # its content counts
+        out: Path = outdir("folder to write")                               # where the stamp lies
+        order: int = option(3, "order of the n-gram")                       # a change means: run again
+        workers: int = runtime(2, "processes")                              # changes nothing in the output
+        optim: OptimOptions = group(OptimOptions)                           # --optim.lr 1e-3
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+
+from egret.base.errors import UsageError, nearest
+
+T = TypeVar("T")
+REQUIRED: Any = MISSING
+
+
+def _field(kind: str, default: Any, help: str, **more: Any) -> Any:
+    metadata = {"kind": kind, "help": help, **more}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(metadata=metadata) if default is REQUIRED else field(default=default, metadata=metadata)
+
+
+def option(default: Any, help: str, **limits: Any) -> Any:
+    """A value that changes the output. `minimum=`, `above=` and `maximum=` bound a number."""
+    return _field("option", default, help, **limits)
+
+
+def runtime(default: Any, help: str, **limits: Any) -> Any:
+    """A value that changes how the work is done, not what comes out: jobs, device, log level."""
+    return _field("runtime", default, help, **limits)
+
+
+def infile(help: str, made_by: str = "", default: Any = REQUIRED) -> Any:
+    """A file or folder that is read, or a list of them; `made_by` tells a user what leaves it."""
+    return _field("input", default, help, made_by=made_by)
+
+
+def outdir(help: str) -> Any:
+    """The folder (or file) that is written."""
+    return _field("output", REQUIRED, help)
+
+
+def group(options: type) -> Any:
+    """A dataclass of options of its own: `--<field>.<name>`."""
+    return field(default_factory=options, metadata={"kind": "group", "help": options.__doc__})
+
+
+@dataclass(kw_only=True)
+class StepOptions:
+    """What every step takes."""
+
+    cmd: str = runtime("", "launcher to run under, such as 'utils/run.py --mem 8G'; empty: in this process")
+    log: Path | None = runtime(None, "log of the launched job; default <out>/log/<step>.log")
+    force: bool = runtime(False, "run even when the output is up to date")
+    log_level: str = runtime("info", "debug, info, warning or error")
+
+
+def walk(options: Any, prefix: str = "") -> Iterator[tuple[str, Field, Any]]:
+    """(dotted name, field, value) of every option in a dataclass instance or class, groups opened."""
+    for item in fields(options):
+        if item.metadata.get("kind") == "group":
+            inner = item.default_factory if isinstance(options, type) else getattr(options, item.name)
+            yield from walk(inner, f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name, item, None if isinstance(options, type) else getattr(options, item.name)
+
+
+def of_kind(options: Any, kind: str) -> dict[str, Any]:
+    """The options of one kind (`option`, `runtime`, `input`, `output`) by dotted name."""
+    return {name: value for name, item, value in walk(options) if item.metadata["kind"] == kind}
+
+
+def parse(options: type[T], argv: Sequence[str], prog: str, description: str, example: str = "") -> T:
+    """Options from a command line.
+
+    Raises:
+      UsageError: an unknown name (the nearest is suggested), a missing or ill-typed value.
+    """
+    import jsonargparse
+
+    class Parser(jsonargparse.ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise UsageError(message)
+
+    parser = Parser(
+        prog=prog,
+        description=description,
+        epilog=f"example:\n  {example}" if example else None,
+        formatter_class=_HelpFormatter,
+        exit_on_error=True,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--config", action="config", help="YAML file of options; the command line overrides it"
+    )
+    hints = dict(_hints(options))
+    for name, item, _ in walk(options):
+        kind = hints[name]
+        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        text = item.metadata["help"]
+        settings: dict[str, Any] = {"help": text.replace("%", "%%"), "type": kind}
+        if get_origin(kind) in (list, tuple):
+            settings |= {"type": get_args(kind)[0], "nargs": "+"}
+        if default is MISSING:
+            settings["required"] = True
+        else:
+            settings["default"] = default
+        parser.add_argument("--" + name.replace("_", "-"), **settings)
+    known = ["--" + name.replace("_", "-") for name in hints] + ["--config", "--help", "-h"]
+    try:
+        values = parser.parse_args(_spell(argv, known, hints))
+    except UsageError as error:
+        raise UsageError(f"{_explain(str(error), known)} (see {prog} --help)") from None
+    result = _build(options, values)
+    _check_limits(result)
+    return result
+
+
+def _HelpFormatter(prog: str) -> Any:
+    import jsonargparse
+
+    return jsonargparse.DefaultHelpFormatter(prog, max_help_position=32, width=110)
+
+
+def _hints(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(options)
+    for item in fields(options):
+        if item.metadata.get("kind") == "group":
+            yield from _hints(item.default_factory, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        else:
+            yield prefix + item.name, hints[item.name]
+
+
+def _spell(argv: Sequence[str], known: list[str], hints: dict[str, Any]) -> list[str]:
+    """`--num_jobs` as `--num-jobs`, a bare `--force` as `--force true`; unknown names are refused here."""
+    words: list[str] = []
+    for place, word in enumerate(argv):
+        if word.startswith("--") and len(word) > 2:
+            name, equals, value = word.partition("=")
+            name = name.replace("_", "-")
+            if name not in known:
+                raise UsageError(f"unknown option {name}{nearest(name, known)}")
+            word = name + equals + value
+            bare = not equals and (place + 1 == len(argv) or argv[place + 1].startswith("--"))
+            if bare and hints.get(name[2:].replace("-", "_")) is bool:
+                word = f"{name}=true"
+        words.append(word)
+    return words
+
+
+def _explain(message: str, known: list[str]) -> str:
+    """A parser's message on one line, with the nearest name where it complains of an unknown key."""
+    message = " ".join(message.split())
+    for quoted in message.split('"')[1::2]:
+        if "not expected" in message or "does not accept" in message:
+            return message + nearest("--" + quoted.replace("_", "-"), known)
+    return message
+
+
+def _build(options: type[T], values: Any) -> T:
+    made = {}
+    for item in fields(options):  # type: ignore[arg-type]
+        value = getattr(values, item.name)
+        if item.metadata.get("kind") == "group":
+            value = _build(item.default_factory, value)  # type: ignore[arg-type]
+        made[item.name] = value
+    return options(**made)
+
+
+def _check_limits(options: Any) -> None:
+    for name, item, value in walk(options):
+        at = item.metadata
+        for each in value if isinstance(value, list) else [value]:
+            if not isinstance(each, int | float) or isinstance(each, bool):
+                continue
+            if "minimum" in at and each < at["minimum"]:
+                raise UsageError(f"--{name.replace('_', '-')} {each}: must be at least {at['minimum']}")
+            if "maximum" in at and each > at["maximum"]:
+                raise UsageError(f"--{name.replace('_', '-')} {each}: must be at most {at['maximum']}")
+            if "above" in at and each <= at["above"]:
+                raise UsageError(f"--{name.replace('_', '-')} {each}: must be above {at['above']}")
+
+
+def as_plain(options: Any) -> dict[str, Any]:
+    """A dataclass of options as nested dictionaries of plain values (paths as text), for YAML and JSON."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner) for inner in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(asdict(options)) if is_dataclass(options) else plain(options)
+
+
+def command_line(argv: Sequence[str] | None = None) -> str:
+    """The command as one could type it again."""
+    import shlex
+
+    return shlex.join(sys.argv if argv is None else argv)

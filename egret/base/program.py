@@ -1,0 +1,329 @@
+"""What every program in steps/ does besides its work: options, stamps, launching, closing line, exit code.
+
+A program is a `Step` and a call of `main`. With `--cmd LAUNCHER` the step is compared with its stamp here and
+submitted only when there is something to do; a `ParallelStep` is submitted as an array JOB=1:nj and combined
+afterwards. `EGRET_STATUS=FILE` makes it append its state to FILE and do nothing else; `EGRET_FORCE=1` is
+`--force` for every step of a recipe.
+"""
+
+import errno
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError, UsageError
+from egret.base.log import Meter, log, set_up_logging
+from egret.base.options import StepOptions, as_plain, command_line, of_kind, outdir, parse, runtime
+from egret.base.stamps import (
+    Request,
+    failure_path,
+    fingerprint,
+    read_stamp,
+    stamp_path,
+    why_not_current,
+    write_failure,
+    write_stamp,
+)
+
+LAUNCHED = "EGRET_LAUNCHED"  # set for the jobs that a step submits: work, do not compare or submit again
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step leaves: the files that other steps read, and counts for the closing line."""
+
+    outputs: list[Path]
+    counts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class OutOptions(StepOptions):
+    """A step that leaves a folder."""
+
+    out: Path = outdir("folder to write")
+
+
+@dataclass(kw_only=True)
+class ParallelOptions(OutOptions):
+    """A step whose work is divided over jobs."""
+
+    nj: int = runtime(1, "number of jobs", minimum=1)
+    job: int = runtime(
+        0, "do only this job's share, 1 to nj (set by the launcher); 0: all of them", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A program: a name, a version raised by hand when its output would change, its options and its work.
+
+    `run(options)` does the work and returns an Outcome. `more_inputs(options)` gives fingerprints of what is
+    read besides the fields marked `infile`.
+    """
+
+    name: str
+    version: int
+    options: type
+    run: Callable[[Any], Outcome]
+    description: str
+    example: str = ""
+    more_inputs: Callable[[Any], dict[str, str]] | None = None
+
+    def request(self, options: Any) -> Request:
+        """What is asked for.
+
+        Raises:
+          EgretError: an input is missing; says which step makes it.
+        """
+        inputs = {}
+        for name, item in of_kind(options, "input").items():
+            for path in item if isinstance(item, list) else [item]:
+                if path is not None:
+                    key = f"{name} {path}" if isinstance(item, list) else name
+                    inputs[key] = self._fingerprint(options, name, Path(path))
+        if self.more_inputs:
+            inputs |= self.more_inputs(options)
+        settings = json.loads(json.dumps(as_plain(of_kind(options, "option"))))
+        return Request(self.name, self.version, settings, inputs)
+
+    def _fingerprint(self, options: Any, name: str, path: Path) -> str:
+        try:
+            return fingerprint(path)
+        except (FileNotFoundError, NotADirectoryError):
+            from egret.base.options import walk
+
+            made_by = next(item.metadata["made_by"] for key, item, _ in walk(options) if key == name)
+            hint = f"it is made by {made_by}" if made_by else "check the path"
+            raise EgretError(f"--{name.replace('_', '-')} {path}: not there; {hint}") from None
+
+
+@dataclass(frozen=True)
+class ParallelStep(Step):
+    """A step divided over jobs: `run` does the share of `options.job`, `combine` joins the shares.
+
+    Each job leaves its share in `share_folder(options)`, with a stamp, so that a job which is done is not
+    done again when another one failed.
+    """
+
+    combine: Callable[[Any], Outcome] | None = None
+
+
+def share_folder(options: ParallelOptions, job: int | None = None) -> Path:
+    """Where a job leaves its share: `<out>/split<nj>/<job>`."""
+    return options.out / f"split{options.nj}" / str(options.job if job is None else job)
+
+
+def main(step: Step, argv: Sequence[str] | None = None) -> None:
+    """Run a program and end the process: 0 done, 1 failed, 2 wrong usage."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    options = None
+    try:
+        options = parse(step.options, argv, Path(sys.argv[0]).name, step.description, step.example)
+        set_up_logging(options.log_level)
+        _run(step, options)
+    except EgretError as error:
+        _fail(step, options, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail(step, options, "interrupted; run it again to go on", 130)
+    except OSError as error:
+        message = _system_message(error)
+        if message is None:
+            _record(step, options, repr(error))
+            raise
+        _fail(step, options, message, 1)
+    except Exception as error:
+        _record(step, options, repr(error))
+        raise
+
+
+def _run(step: Step, options: Any) -> None:
+    if os.environ.get("EGRET_STATUS"):
+        _report_state(step, options, Path(os.environ["EGRET_STATUS"]))
+        return
+    launched = os.environ.get(LAUNCHED) == "1"
+    request = step.request(options)
+    if launched:
+        _work(step, options, request)
+        return
+    reasons = why_not_current(options.out, request)
+    forced = options.force or os.environ.get("EGRET_FORCE") == "1"
+    if not reasons and not forced:
+        log.info("%s: up to date (%s)", step.name, options.out)
+        return
+    if reasons and reasons != ["not run"]:
+        log.info("%s: again, because: %s", step.name, "; ".join(reasons))
+    if not options.cmd:
+        _work(step, options, request)
+    elif isinstance(step, ParallelStep):
+        started = Meter()
+        _launch(
+            step,
+            options,
+            f"JOB=1:{options.nj}",
+            options.out / "log" / f"{step.name}.JOB.log",
+            ["--job", "JOB"],
+        )
+        _finish(step, options, request, step.combine(options), started)  # type: ignore[misc]
+    else:
+        _launch(step, options, None, options.log or options.out / "log" / f"{step.name}.log", [])
+
+
+def _work(step: Step, options: Any, request: Request) -> None:
+    """Do the work in this process and leave the stamp."""
+    log.info("%s", command_line())
+    log.info("options: %s", json.dumps(as_plain(options), ensure_ascii=False, default=str))
+    started = Meter()
+    if not isinstance(step, ParallelStep):
+        _finish(step, options, request, step.run(options), started)
+        return
+    share = Request(step.name, request.version, {**request.options, "nj": options.nj}, request.inputs)
+    everything = options.job == 0
+    for job in range(1, options.nj + 1) if everything else [options.job]:
+        options.job = job
+        folder = share_folder(options)
+        if why_not_current(folder, share):
+            done = step.run(options)
+            write_stamp(folder, share, done.outputs, done.counts, started.seconds)
+        else:
+            log.info("%s: job %d of %d was done before", step.name, job, options.nj)
+    if everything:
+        options.job = 0
+        _finish(step, options, request, step.combine(options), started)  # type: ignore[misc]
+
+
+def _finish(step: Step, options: Any, request: Request, done: Outcome, started: Meter) -> None:
+    write_stamp(options.out, request, done.outputs, done.counts, started.seconds)
+    counts = ", ".join(f"{name} {value}" for name, value in done.counts.items())
+    log.info("%s: done in %.1f s: %s", step.name, started.seconds, counts)
+
+
+def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: list[str]) -> None:
+    """Submit this very command, less --cmd, under the launcher.
+
+    Raises:
+      EgretError: a job failed; the launcher has shown the last lines of its log.
+    """
+    words = [*shlex.split(options.cmd), *([jobs] if jobs else []), str(job_log)]
+    command = [sys.executable, str(Path(sys.argv[0]).absolute()), *_without_cmd(sys.argv[1:]), *extra]
+    with subprocess.Popen([*words, *command], env={**os.environ, LAUNCHED: "1"}) as launcher:
+        try:
+            code = launcher.wait()
+        except KeyboardInterrupt:
+            launcher.wait()  # it got the signal too and is ending its jobs
+            raise
+    if code in (129, 130, 143):  # the launcher was told to stop: SIGHUP, SIGINT, SIGTERM
+        raise KeyboardInterrupt
+    if code != 0:
+        raise Launched(f"the job failed (code {code}); its log: {job_log}", 2 if code == 2 else 1)
+
+
+class Launched(EgretError):
+    """A submitted job failed; it has left word of why itself."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def _without_cmd(argv: Sequence[str]) -> list[str]:
+    kept, skip = [], False
+    for word in argv:
+        if skip or word.startswith("--cmd="):
+            skip = False
+        elif word == "--cmd":
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
+def _fail(step: Step, options: Any, message: str, code: int) -> None:
+    if not isinstance(sys.exc_info()[1], Launched | UsageError):
+        _record(step, options, message)
+    print(f"{step.name}: error: {message}", flush=True, file=sys.stderr)
+    sys.exit(code)
+
+
+def _record(step: Step, options: Any, message: str) -> None:
+    if options is not None and options.out.is_dir() and not os.environ.get("EGRET_STATUS"):
+        write_failure(options.out, step.name, message)
+
+
+def _system_message(error: OSError) -> str | None:
+    """One line for a failure of the machine that a user can mend; None for one that we did not foresee."""
+    name = error.filename or "a file"
+    advice = {
+        errno.ENOSPC: f"{name}: no space left on the disk; free some and run it again",
+        errno.EDQUOT: f"{name}: disk quota exceeded; free some and run it again",
+        errno.EROFS: f"{name}: the file system is read-only; choose another folder",
+        errno.EACCES: f"{name}: permission denied; check the owner and mode of the file and its folder",
+        errno.EPERM: f"{name}: not permitted; check the owner and mode of the file and its folder",
+        errno.EMFILE: "too few file handles; raise the limit (ulimit -n 4096) and run it again",
+        errno.ENFILE: "the machine has no file handles left; close programs and run it again",
+        errno.EISDIR: f"{name}: is a folder where a file is expected",
+        errno.ENOTDIR: f"{name}: a file stands where a folder is expected",
+    }
+    return advice.get(error.errno or 0)
+
+
+def _report_state(step: Step, options: Any, report: Path) -> None:
+    """Append {stage, step, output, state, why, finished, seconds} to a status file.
+
+    A step is stale when its own stamp differs or when a step before it, whose output it reads, is not done.
+    """
+    row: dict[str, Any] = {
+        "stage": os.environ.get("EGRET_STAGE", ""),
+        "step": step.name,
+        "output": str(options.out),
+        "state": "not run",
+        "why": "",
+    }
+    stamp = read_stamp(options.out, step.name)
+    failed = failure_path(options.out, step.name)
+    if stamp:
+        row |= {"finished": stamp["finished"], "seconds": stamp["seconds"]}
+        reasons = [f"{earlier} is not done" for earlier in _unfinished_inputs(step.name, options, report)]
+        if not reasons:
+            try:
+                reasons = why_not_current(options.out, step.request(options))
+            except EgretError as error:
+                reasons = [str(error)]
+        row |= {"state": "stale" if reasons else "done", "why": "; ".join(reasons)}
+    elif stamp_path(options.out, step.name).exists():
+        row |= {"state": "stale", "why": "its stamp is damaged"}
+    if failed.exists():
+        try:
+            row |= {"state": "failed", "why": json.loads(failed.read_text())["message"]}
+        except (ValueError, KeyError):
+            row |= {"state": "failed"}
+    with open(report, "a", encoding="utf-8") as out:
+        out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _unfinished_inputs(step: str, options: Any, report: Path) -> list[str]:
+    """Steps in the status file that are not done and whose output this one reads."""
+    if not report.exists():
+        return []
+    rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    reads = [
+        Path(path).absolute()
+        for item in of_kind(options, "input").values()
+        for path in (item if isinstance(item, list) else [item])
+        if path is not None
+    ]
+    return [
+        row["step"]
+        for row in rows
+        if row["state"] != "done"
+        and (
+            any(Path(row["output"]).absolute() in [path, *path.parents][:3] for path in reads)
+            # A later step in the same folder builds on what is there, as scores on hypotheses.
+            or (Path(row["output"]).absolute() == options.out.absolute() and row["step"] != step)
+        )
+    ]

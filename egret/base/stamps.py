@@ -1,0 +1,152 @@
+"""What a step was made from: a record beside its output, so that a file's mere presence never counts as done.
+
+`<out>/.stamp.<step>.json` holds the options that change the output, a fingerprint of every input, the step's
+version, the outputs with their content's hash, counts and seconds. A step whose stamp matches is up to date.
+"""
+
+import contextlib
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError
+from egret.base.files import digest, read_json, sha256, write_json
+
+# Beyond this size an output is known by its size and by what it was made from: hashing archives of features
+# at every start would cost more than it protects from.
+HASHED_UP_TO = 256 << 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a step is asked to make: compare it with a stamp to know whether it is made already."""
+
+    step: str
+    version: int
+    options: dict[str, Any]
+    inputs: dict[str, str]
+
+    def differences(self, stamp: dict[str, Any]) -> list[str]:
+        """What is different from a stamp, one phrase each: `optim.lr 0.01 -> 0.02`, `input cuts changed`."""
+        found = []
+        if stamp["version"] != self.version:
+            found.append(f"the step's version {stamp['version']} -> {self.version}")
+        old, new = stamp["options"], self.options
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                found.append(f"{name} {old.get(name)} -> {new.get(name)}")
+        old, new = stamp["inputs"], self.inputs
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                verb = "new" if name not in old else "gone" if name not in new else "changed"
+                found.append(f"input {name} {verb}")
+        return found
+
+
+def stamp_path(folder: Path, step: str) -> Path:
+    return folder / f".stamp.{step}.json"
+
+
+def read_stamp(folder: Path, step: str) -> dict[str, Any] | None:
+    """The stamp, or None where there is none or it is damaged (then the step runs again)."""
+    try:
+        return read_json(stamp_path(folder, step))
+    except (FileNotFoundError, NotADirectoryError, EgretError):
+        return None
+
+
+def write_stamp(
+    folder: Path, request: Request, outputs: list[Path], counts: dict[str, Any], seconds: float
+) -> None:
+    """Record a finished step; `outputs` are the files that other steps read."""
+    known = {}
+    for path in outputs:
+        state = path.stat()
+        known[os.path.relpath(path, folder)] = {  # an output may lie outside the folder
+            "bytes": state.st_size,
+            "mtime_ns": state.st_mtime_ns,
+            "sha256": sha256(path)
+            if state.st_size <= HASHED_UP_TO
+            else digest([request.options, request.inputs]),
+        }
+    write_json(
+        stamp_path(folder, request.step),
+        {
+            "step": request.step,
+            "version": request.version,
+            "options": request.options,
+            "inputs": request.inputs,
+            "outputs": known,
+            "counts": counts,
+            "seconds": round(seconds, 2),
+            "host": socket.gethostname(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        },
+    )
+    failure_path(folder, request.step).unlink(missing_ok=True)
+
+
+def why_not_current(folder: Path, request: Request) -> list[str]:
+    """Empty when the output in `folder` is what `request` asks for and is still whole; else the reasons."""
+    stamp = read_stamp(folder, request.step)
+    if stamp is None:
+        return ["not run"]
+    reasons = request.differences(stamp)
+    for name, known in stamp["outputs"].items():
+        if _content(folder / name, known) != known["sha256"]:
+            reasons.append(f"output {name} {'changed' if (folder / name).exists() else 'is gone'}")
+    return reasons
+
+
+def _content(path: Path, known: dict[str, Any]) -> str:
+    """The content's hash of an output: the recorded one while size and time are those recorded."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return "gone"
+    if state.st_size != known["bytes"]:
+        return "another size"
+    if state.st_mtime_ns == known["mtime_ns"] or state.st_size > HASHED_UP_TO:
+        return known["sha256"]
+    return sha256(path)
+
+
+def fingerprint(path: Path) -> str:
+    """A fingerprint of an input: its content, through the producer's stamp where there is one.
+
+    A folder counts by the outputs of the steps that stamped it, or else by all its files.
+
+    Raises:
+      FileNotFoundError: there is no such file or folder.
+    """
+    if path.is_dir():
+        stamps = sorted(path.glob(".stamp.*.json"))
+        if stamps:
+            outputs = {
+                name: _content(path / name, known)
+                for stamp in stamps
+                for name, known in read_json(stamp)["outputs"].items()
+            }
+            return digest(outputs)
+        return digest({str(p.relative_to(path)): sha256(p) for p in sorted(path.rglob("*")) if p.is_file()})
+    state = path.stat()
+    for folder in list(path.parents)[:3]:
+        for stamp in folder.glob(".stamp.*.json"):
+            known = read_json(stamp)["outputs"].get(str(path.relative_to(folder)))
+            if known:
+                return _content(path, known)
+    return sha256(path) if state.st_size <= HASHED_UP_TO else f"{state.st_size} {state.st_mtime_ns}"
+
+
+def failure_path(folder: Path, step: str) -> Path:
+    return folder / f".stamp.{step}.failed.json"
+
+
+def write_failure(folder: Path, step: str, message: str) -> None:
+    """Leave word of a failure for `--status`; a folder that cannot be written keeps none."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%S")
+    with contextlib.suppress(OSError):
+        write_json(failure_path(folder, step), {"message": message, "time": now})

@@ -1,0 +1,1 @@
+"""Cut manifests: from a corpus's own files to validated Lhotse cuts."""

@@ -1,0 +1,186 @@
+"""Cut manifests as JSON lines: read whole, or any cut by its id without reading what precedes it.
+
+A cut is Lhotse's MonoCut as a plain dictionary (`lhotse.MonoCut.from_dict` makes the object), so that a
+program which needs ids and texts imports neither Lhotse nor torch.
+"""
+
+import contextlib
+import json
+import os
+from array import array
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError
+from egret.base.files import atomic_open, read_jsonl, write_text
+
+Cut = dict[str, Any]
+
+
+def read_cuts(path: Path) -> Iterator[Cut]:
+    """The cuts of a manifest in its order, `.gz` accepted.
+
+    Raises:
+      EgretError: no such manifest, or a line that is not a cut.
+    """
+    try:
+        for number, cut in enumerate(read_jsonl(path), 1):
+            if not isinstance(cut, dict) or "id" not in cut:
+                raise EgretError(f"{path}:{number}: not a cut (no id); make the manifest again")
+            yield cut
+    except FileNotFoundError:
+        raise EgretError(f"{path}: no such manifest; stage 0 makes the cuts, stage 1 their features") from None
+    except (UnicodeDecodeError, EOFError, OSError) as error:
+        raise EgretError(f"{path}: cannot be read ({error}); make the manifest again") from error
+
+
+def text_of(cut: Cut) -> str:
+    """The transcript: the texts of the supervisions in time order, joined by spaces."""
+    supervisions = sorted(cut.get("supervisions", []), key=lambda supervision: supervision["start"])
+    return " ".join(text for supervision in supervisions if (text := supervision.get("text")))
+
+
+def references(path: Path) -> dict[str, str]:
+    """The transcript of every cut by its id, in the order of the manifest.
+
+    Raises:
+      EgretError: no such manifest, or two cuts with one id.
+    """
+    texts: dict[str, str] = {}
+    for cut in read_cuts(path):
+        if cut["id"] in texts:
+            raise EgretError(f"{path}: two cuts have the id {cut['id']!r}; make the manifest again")
+        texts[cut["id"]] = text_of(cut)
+    return texts
+
+
+def write_cuts(path: Path, cuts: Iterable[Cut]) -> int:
+    """Write a manifest, whole or not at all, and the index beside it (none for `.gz`); returns how many cuts."""
+    ids: list[str] = []
+    offsets = array("q")
+    offset = 0
+    with atomic_open(path) as out:
+        for cut in cuts:
+            line = json.dumps(cut, ensure_ascii=False) + "\n"
+            out.write(line)
+            ids.append(cut["id"])
+            offsets.append(offset)
+            offset += len(line.encode())
+    if Path(path).suffix != ".gz":
+        _write_index(path, offset, ids, offsets)
+    return len(ids)
+
+
+def index_path(path: Path) -> Path:
+    """`train.index.tsv` beside `train.jsonl`."""
+    return Path(path).with_suffix(".index.tsv")
+
+
+def _write_index(path: Path, size: int, ids: list[str], offsets: array) -> None:
+    rows = (f"{offset}\t{name}\n" for offset, name in zip(offsets, ids, strict=True))
+    write_text(index_path(path), f"# {size} bytes, {len(ids)} cuts\n" + "".join(rows))
+
+
+class CutIndex:
+    """Any cut of a manifest by its id or place, at the cost of reading its line.
+
+    The index is a text file of `offset<TAB>id` lines. It is made where it is missing or belongs to a manifest
+    of another size or a newer one, and kept in memory only where the folder cannot be written. Safe to share
+    between threads and forked processes, and can be pickled.
+
+    Raises:
+      EgretError: no such manifest, a compressed one, two cuts with one id, or a line that is not a cut.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._file: int | None = None
+        if self.path.suffix == ".gz":
+            raise EgretError(f"{path}: cuts cannot be picked out of a compressed manifest; gunzip it first")
+        try:
+            state = self.path.stat()
+        except FileNotFoundError:
+            raise EgretError(f"{path}: no such manifest; stage 0 makes the cuts, stage 1 their features") from None
+        self.size = state.st_size
+        loaded = self._load(state.st_mtime_ns)
+        self.ids, self.offsets = loaded if loaded else self._build()
+
+    def _load(self, newer_than: int) -> tuple[list[str], array] | None:
+        """The index beside the manifest, or None where there is none that belongs to it."""
+        try:
+            if index_path(self.path).stat().st_mtime_ns < newer_than:
+                return None
+            header, *rows = index_path(self.path).read_text(encoding="utf-8").split("\n")[:-1]
+        except (OSError, ValueError):
+            return None
+        if header != f"# {self.size} bytes, {len(rows)} cuts":
+            return None
+        pairs = [row.split("\t", 1) for row in rows]
+        return [name for _, name in pairs], array("q", [int(offset) for offset, _ in pairs])
+
+    def _build(self) -> tuple[list[str], array]:
+        ids: list[str] = []
+        offsets = array("q")
+        offset = 0
+        with open(self.path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                ids.append(self._parse(line, f"{self.path}:{number}")["id"])
+                offsets.append(offset)
+                offset += len(line)
+        if len(set(ids)) != len(ids):
+            seen: set[str] = set()
+            twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise EgretError(f"{self.path}: two cuts have the id {twice!r}; make the manifest again")
+        with contextlib.suppress(OSError):  # on a read-only disk the index in memory serves this process
+            _write_index(self.path, offset, ids, offsets)
+        return ids, offsets
+
+    @staticmethod
+    def _parse(line: bytes, where: str) -> Cut:
+        try:
+            cut = json.loads(line)
+            cut["id"]
+        except (ValueError, KeyError, TypeError):
+            raise EgretError(f"{where}: not a cut; make the manifest again") from None
+        return cut
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.ids)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def read(self, name: str) -> Cut:
+        """The cut of that id.
+
+        Raises:
+          EgretError: the manifest has no such cut, or has changed since the index was read.
+        """
+        if name not in self._places:
+            raise EgretError(f"{self.path}: has no cut {name!r}")
+        return self.at(self._places[name])
+
+    def at(self, place: int) -> Cut:
+        """The cut on line `place`, from 0."""
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDONLY)
+        start = self.offsets[place]
+        end = self.offsets[place + 1] if place + 1 < len(self.offsets) else self.size
+        # pread has no file position that threads and forked workers would move under each other.
+        cut = self._parse(os.pread(self._file, end - start, start), f"{self.path}:{place + 1}")
+        if cut["id"] != self.ids[place]:
+            raise EgretError(f"{self.path}: changed while it was in use; run the step again")
+        return cut
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            os.close(self._file)  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""Stage 0 of every recipe: from a corpus's own files to validated cuts.
+
+A recipe's `local/prepare.py` lists its utterances; `prepare_step` makes a program of that. Neither Lhotse nor
+torch is imported: the cuts are written as Lhotse writes them (tests/test_corpus_prepare.py holds it to that).
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError
+from egret.base.files import digest, write_json, write_jsonl
+from egret.base.log import log
+from egret.base.options import option, runtime
+from egret.base.program import Outcome, OutOptions, Step
+from egret.corpus.cuts import write_cuts
+from egret.corpus.report import corpus_report
+from egret.corpus.validate import Checked, Limits, Parts, Utterance, check
+from egret.lang.normalise import identity
+
+__all__ = ["Parts", "PrepareOptions", "Utterance", "prepare_step"]
+
+# Raised by hand when the same corpus would give other cuts; a recipe's own version counts beside it.
+VERSION = 1
+
+
+@dataclass(kw_only=True)
+class PrepareOptions(OutOptions):
+    normaliser: str = option("plain", "what every transcript passes through: plain, upper or lower")
+    sampling_rate: int | None = option(None, "of every recording, in Hz; default: the commonest", above=0)
+    min_duration: float = option(0.1, "shorter utterances are rejected, seconds", minimum=0)
+    max_duration: float = option(60.0, "longer utterances are rejected, seconds", above=0)
+    max_reject_percent: float = option(5.0, "stop when more utterances are rejected", minimum=0, maximum=100)
+    workers: int = runtime(os.cpu_count() or 1, "recordings read at a time", minimum=1)
+
+
+def prepare_step(
+    name: str,
+    version: int,
+    options_class: type[PrepareOptions],
+    list_parts: Callable[[Any], Parts],
+    description: str,
+    example: str,
+    obtain: Callable[[Any], None] | None = None,
+) -> Step:
+    """The program that prepares a corpus.
+
+    `list_parts(options)` gives the utterances of each part in order, without reading audio; it raises
+    EgretError where the corpus is not what it should be. It runs at every start, to see whether anything has
+    changed. `obtain(options)` runs before it and may download the corpus; `--status` never calls it.
+    """
+    # The listing that was fingerprinted is the one that is worked on.
+    listing: dict[int, Parts] = {}
+
+    def more_inputs(options: PrepareOptions) -> dict[str, str]:
+        identity(options.normaliser)  # an unknown name is wrong usage even where all is up to date
+        if obtain is not None and not os.environ.get("EGRET_STATUS"):
+            obtain(options)
+        parts = list_parts(options)
+        if not any(parts.values()):
+            raise EgretError(f"{name}: the corpus has no utterances; check that its path is right")
+        listing.clear()
+        listing[id(options)] = parts
+        return {f"part {part}": fingerprint(utterances) for part, utterances in parts.items()}
+
+    def run(options: PrepareOptions) -> Outcome:
+        parts = listing.pop(id(options), None)
+        return prepare(list_parts(options) if parts is None else parts, options)
+
+    return Step(
+        name=name,
+        version=100 * VERSION + version,
+        options=options_class,
+        run=run,
+        description=description,
+        example=example,
+        more_inputs=more_inputs,
+    )
+
+
+def fingerprint(utterances: list[Utterance]) -> str:
+    """What a part is made from: all that the listing says, and the size and time of every audio file."""
+    states: dict[Path, tuple[int, int]] = {}
+    rows = []
+    for each in utterances:
+        if each.audio not in states:
+            try:
+                state = each.audio.stat()
+                states[each.audio] = (state.st_size, state.st_mtime_ns)
+            except OSError:
+                states[each.audio] = (-1, -1)
+        said = (each.id, each.text, each.speaker, each.start, each.end, each.channel, each.language, each.problem)
+        rows.append((*said, str(each.audio), *states[each.audio]))
+    return digest(rows)
+
+
+def prepare(parts: Parts, options: PrepareOptions) -> Outcome:
+    """Read every recording and write `<part>.jsonl`, `rejected.jsonl` and `report.json` into `options.out`.
+
+    Raises:
+      EgretError: more than --max-reject-percent rejected, or nothing left of a part; rejected.jsonl is written.
+    """
+    for part, utterances in parts.items():
+        log.info("%s: %d utterances listed", part, len(utterances))
+    limits = Limits(options.min_duration, options.max_duration, options.sampling_rate)
+    checked = check(parts, options.normaliser, limits, options.workers)
+
+    out = options.out
+    rejected_path = out / "rejected.jsonl"
+    write_jsonl(rejected_path, (each.row() for each in checked.rejected))
+    _stop_if_too_many(parts, checked, rejected_path, options.max_reject_percent)
+    outputs = [rejected_path, out / "report.json"]
+    for part, cuts in checked.cuts.items():
+        write_cuts(out / f"{part}.jsonl", cuts)
+        outputs.append(out / f"{part}.jsonl")
+    report = corpus_report(parts, checked, options.normaliser)
+    write_json(out / "report.json", report)
+    for part, about in report["parts"].items():
+        log.info(
+            "%s: %d of %d utterances kept, %.2f h, %d speakers, %d words",
+            part, about["kept"], about["utterances"], about["hours"], about["speakers"], about["words"],
+        )  # fmt: skip
+    counts: dict[str, Any] = {
+        "utterances": sum(map(len, parts.values())),
+        "kept": sum(map(len, checked.cuts.values())),
+        "rejected": len(checked.rejected),
+        "hours": report["hours"],
+    }
+    if checked.rejected:
+        log.warning("rejected: %s; see %s", reasons(checked), rejected_path)
+    return Outcome(outputs, counts)
+
+
+def reasons(checked: Checked) -> str:
+    """`missing 3, too short 1`, the commonest first."""
+    counts = Counter(each.reason for each in checked.rejected)
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+
+
+def _stop_if_too_many(parts: Parts, checked: Checked, path: Path, allowed: float) -> None:
+    total = sum(map(len, parts.values()))
+    percent = 100 * len(checked.rejected) / total
+    if percent > allowed:
+        raise EgretError(
+            f"{path}: {len(checked.rejected)} of {total} utterances rejected, {percent:.1f} % where "
+            f"{allowed:g} % are allowed ({reasons(checked)}; {_first(checked)}); mend the corpus or raise "
+            f"--max-reject-percent"
+        )
+    for part, cuts in checked.cuts.items():
+        if not cuts:
+            lost = f"all {len(parts[part])} utterances are rejected" if parts[part] else "has no utterances"
+            raise EgretError(f"{path}: nothing is left of the part {part!r} ({lost}); check the corpus")
+
+
+def _first(checked: Checked) -> str:
+    first = checked.rejected[0]
+    return f"first: {first.utterance.audio}: {first.reason}, {first.detail}"

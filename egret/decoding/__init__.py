@@ -1,0 +1,1 @@
+"""From features to words: every decoding method."""

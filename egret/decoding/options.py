@@ -1,0 +1,38 @@
+"""What can be set in decoding."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from egret.base.options import group, infile, option, runtime
+from egret.base.program import OutOptions
+
+METHODS = ["ctc_greedy", "hlg_1best"]
+
+
+@dataclass(kw_only=True)
+class HlgOptions:
+    """Search in the decoding graph HLG."""
+
+    search_beam: float = option(
+        20.0, "paths that are worse by more than this are dropped while searching", above=0
+    )
+    output_beam: float = option(8.0, "and by more than this, in the lattice", above=0)
+    min_active: int = option(30, "states kept at a frame whatever the beam", minimum=1)
+    max_active: int = option(10000, "states kept at a frame at most", minimum=1)
+    graph_scale: list[float] = option(
+        [1.0], "weight of the graph's scores against the model's; several: the best on dev is taken", above=0
+    )
+
+
+@dataclass(kw_only=True)
+class DecodeOptions(OutOptions):
+    experiment: Path = infile("folder of the trained model", "steps/train.py (stage 4)")
+    weights: str = option("final", "final, or the name of a checkpoint such as epoch-030")
+    lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
+    graph: Path | None = infile("folder with HLG", "steps/compile_graph.py (stage 3)", default=None)
+    dev_cuts: Path | None = infile("cuts on which parameters are chosen", "stage 1", default=None)
+    test_cuts: list[Path] = infile("cuts to recognise", "steps/extract_features.py (stage 1)")
+    method: list[str] = option(["ctc_greedy"], f"decoding methods: {', '.join(METHODS)}")
+    hlg: HlgOptions = group(HlgOptions)
+    max_duration: float = runtime(200.0, "seconds of speech in a batch", above=0)
+    threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)

@@ -1,0 +1,150 @@
+"""Recognise a part: batches through the encoder once, then through every method and setting asked for."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from egret.base.errors import EgretError, UsageError, nearest
+from egret.base.files import digest, read_jsonl
+from egret.base.log import progress
+from egret.decoding.greedy import ctc_greedy
+from egret.decoding.options import METHODS, DecodeOptions
+from egret.features.batching import load_batch
+from egret.lang.lang import Lang
+from egret.models.files import load_model
+from egret.models.model import CtcModel
+
+# (log probabilities [N, T, V], lengths [N], one setting of the method) -> N hypotheses
+Search = Callable[[Tensor, Tensor, dict[str, Any]], list[dict[str, Any]]]
+
+
+@dataclass
+class Recognised:
+    """What one method made of a part with one setting."""
+
+    method: str
+    params: dict[str, Any]
+    hypotheses: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A trained model and the searches that were asked for, each with the settings to try."""
+
+    model: CtcModel
+    searches: dict[str, Search]
+    settings: dict[str, list[dict[str, Any]]]
+    max_duration: float
+
+
+def make_recogniser(options: DecodeOptions) -> Recogniser:
+    """Load the model and what its methods need.
+
+    Raises:
+      EgretError: the model's units are not those of the lang folder; a method lacks its graph or k2.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    lang = Lang.read(options.lang)
+    model, config = load_model(options.experiment, options.weights)
+    if config["units"] != digest(lang.units):
+        raise EgretError(f"{options.experiment}: trained on other units than {options.lang} has; give the lang folder "
+                         f"it was trained with ({config['lang']}) or train again")  # fmt: skip
+    searches: dict[str, Search] = {}
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for method in options.method:
+        if method == "ctc_greedy":
+            searches[method], settings[method] = greedy_search(lang), [{}]
+        elif method == "hlg_1best":
+            searches[method], settings[method] = hlg_search(options, lang)
+        else:
+            raise UsageError(
+                f"--method {method}: unknown{nearest(method, METHODS)}; there are {', '.join(METHODS)}"
+            )
+    return Recogniser(model, searches, settings, options.max_duration)
+
+
+def greedy_search(lang: Lang) -> Search:
+    def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
+        return [hypothesis(lang, tokens, lang.decode(tokens), {"total": score})
+                for tokens, score in ctc_greedy(log_probs, lengths)]  # fmt: skip
+
+    return search
+
+
+def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[str, Any]]]:
+    if options.graph is None:
+        raise UsageError("--method hlg_1best needs --graph, the folder with HLG.safetensors (stage 3)")
+    try:
+        from egret.decoding.graph import GraphDecoder
+    except ImportError as error:
+        raise EgretError(f"--method hlg_1best needs k2, which cannot be imported ({error}); install it "
+                         f"(utils/doctor.py says how) or use --method ctc_greedy") from None  # fmt: skip
+    decoder = GraphDecoder(options.graph, lang, torch.device("cpu"))
+    beams = options.hlg
+
+    def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            hypothesis(
+                lang, best.tokens, [lang.word_names[word] for word in best.words], {"total": best.score}
+            )
+            for best in decoder.decode(log_probs, lengths, beams, params["graph_scale"])
+        ]
+
+    fixed = {"search_beam": beams.search_beam, "output_beam": beams.output_beam,
+             "min_active": beams.min_active, "max_active": beams.max_active}  # fmt: skip
+    return search, [{**fixed, "graph_scale": scale} for scale in beams.graph_scale]
+
+
+def hypothesis(lang: Lang, tokens: list[int], words: list[str], score: dict[str, float]) -> dict[str, Any]:
+    return {"words": words, "tokens": [lang.units[token] for token in tokens], "score": score}
+
+
+@torch.no_grad()
+def recognise(
+    recogniser: Recogniser, cuts: Path, settings: dict[str, list[dict[str, Any]]]
+) -> tuple[list[Recognised], dict[str, float]]:
+    """Recognise every cut of a manifest with the settings of each method.
+
+    Returns:
+      One Recognised for each method and setting, hypotheses in the manifest's order; and the seconds of audio
+      and of the encoder.
+    """
+    rows = list(read_jsonl(cuts))
+    if not rows:
+        raise EgretError(f"{cuts}: no cuts; run stage 0 again")
+    if "features" not in rows[0]:
+        raise EgretError(f"{cuts}: the cuts have no features; give the manifest that stage 1 leaves")
+    results = [Recognised(method, params) for method, tried in settings.items() for params in tried]
+    found: list[dict[str, dict[str, Any]]] = [{} for _ in results]
+    encoder = 0.0
+    for batch in progress(list(batches(rows, recogniser.max_duration)), 0, f"recognising {cuts.stem}"):
+        begun = time.monotonic()
+        log_probs, lengths = recogniser.model(*load_batch(batch))
+        encoder += time.monotonic() - begun
+        for result, hypotheses in zip(results, found, strict=True):
+            begun = time.monotonic()
+            said = recogniser.searches[result.method](log_probs, lengths, result.params)
+            result.seconds += time.monotonic() - begun
+            hypotheses.update((cut["id"], hyp) for cut, hyp in zip(batch, said, strict=True))
+    for result, hypotheses in zip(results, found, strict=True):
+        result.hypotheses = [{"id": row["id"], **hypotheses[row["id"]]} for row in rows]
+    return results, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
+
+
+def batches(rows: list[dict], max_duration: float) -> Iterator[list[dict]]:
+    """Cuts of similar length together, the longest first, padded to at most `max_duration` seconds."""
+    batch: list[dict] = []
+    for row in sorted(rows, key=lambda row: -row["duration"]):
+        if batch and batch[0]["duration"] * (len(batch) + 1) > max_duration:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

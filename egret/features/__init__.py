@@ -1,0 +1,1 @@
+"""Filter banks: extraction, storage, mean and variance."""

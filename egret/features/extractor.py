@@ -1,0 +1,95 @@
+"""Log mel filter banks as Kaldi computes them (Povey et al. 2011), by kaldifeat or, without it, by Lhotse.
+
+Samples are in [-1, 1]; the features differ from Kaldi's own, on 16-bit integers, by a constant only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from egret.base.errors import EgretError
+from egret.base.log import log
+from egret.base.options import option
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Extract = Callable[[list[np.ndarray]], list[np.ndarray]]
+
+
+@dataclass(kw_only=True)
+class FbankOptions:
+    """Filter banks."""
+
+    sampling_rate: int = option(16000, "samples a second of the recordings", above=0)
+    num_mel_bins: int = option(80, "mel filters", minimum=4)
+    frame_length: float = option(0.025, "seconds a frame sees", above=0)
+    frame_shift: float = option(0.01, "seconds from one frame to the next", above=0)
+    low_freq: float = option(20.0, "lowest frequency in Hz", minimum=0)
+    high_freq: float = option(-400.0, "highest frequency in Hz; negative: below half the sampling rate")
+    dither: float = option(
+        0.0, "standard deviation of the noise added to the samples; 0: the same every time"
+    )
+    extractor: Literal["auto", "kaldifeat", "lhotse"] = option(
+        "auto", "auto: kaldifeat where it is installed"
+    )
+
+
+def num_frames(samples: int, options: FbankOptions) -> int:
+    """Frames of a recording: one for each frame shift, rounded, as Lhotse counts them (edges are not cut)."""
+    shift = round(options.frame_shift * options.sampling_rate)
+    return (samples + shift // 2) // shift
+
+
+def make_extractor(options: FbankOptions) -> tuple[str, "Extract"]:
+    """(name of the extractor, function from waveforms float32 [S] to features float32 [T, C]).
+
+    Raises:
+      EgretError: kaldifeat was asked for by name and is not installed.
+    """
+    if options.extractor != "lhotse":
+        try:
+            return "kaldifeat", _kaldifeat(options)
+        except ImportError as error:
+            if options.extractor == "kaldifeat":
+                raise EgretError(
+                    f"kaldifeat cannot be imported ({error}); utils/doctor.py says how to install it, "
+                    f"or use --fbank.extractor lhotse"
+                ) from None
+            log.warning("kaldifeat is not installed: Lhotse's own filter banks take over (slower)")
+    return "lhotse", _lhotse(options)
+
+
+def _kaldifeat(options: FbankOptions) -> "Extract":
+    import kaldifeat
+    import torch
+
+    settings = kaldifeat.FbankOptions()
+    settings.frame_opts.samp_freq = options.sampling_rate
+    settings.frame_opts.frame_length_ms = options.frame_length * 1000
+    settings.frame_opts.frame_shift_ms = options.frame_shift * 1000
+    settings.frame_opts.dither = options.dither
+    settings.frame_opts.snip_edges = False
+    settings.mel_opts.num_bins = options.num_mel_bins
+    settings.mel_opts.low_freq = options.low_freq
+    settings.mel_opts.high_freq = options.high_freq
+    fbank = kaldifeat.Fbank(settings)
+    return lambda waves: [feats.numpy() for feats in fbank([torch.from_numpy(wave) for wave in waves])]
+
+
+def _lhotse(options: FbankOptions) -> "Extract":
+    import lhotse
+
+    fbank = lhotse.Fbank(
+        lhotse.FbankConfig(
+            sampling_rate=options.sampling_rate,
+            frame_length=options.frame_length,
+            frame_shift=options.frame_shift,
+            dither=options.dither,
+            snip_edges=False,
+            low_freq=options.low_freq,
+            high_freq=options.high_freq,
+            num_filters=options.num_mel_bins,
+        )
+    )
+    return lambda waves: [fbank.extract(wave, options.sampling_rate) for wave in waves]

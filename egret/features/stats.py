@@ -1,0 +1,61 @@
+"""Global mean and variance of features, gathered in parts that can be added."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from egret.base.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VARIANCE_FLOOR = 1e-8
+
+
+@dataclass
+class Stats:
+    """Sums over frames: `total` and `squares` are float64 [C]."""
+
+    frames: int
+    total: "np.ndarray"
+    squares: "np.ndarray"
+
+    @classmethod
+    def zero(cls, features: int) -> "Stats":
+        import numpy as np
+
+        return cls(0, np.zeros(features), np.zeros(features))
+
+    def add(self, frames: "np.ndarray") -> None:
+        """Count in features [T, C]."""
+        import numpy as np
+
+        self.frames += len(frames)
+        self.total += frames.sum(axis=0, dtype=np.float64)
+        self.squares += np.square(frames, dtype=np.float64).sum(axis=0)
+
+    def __add__(self, other: "Stats") -> "Stats":
+        return Stats(self.frames + other.frames, self.total + other.total, self.squares + other.squares)
+
+    def save(self, path: Path) -> None:
+        import numpy as np
+        from safetensors.numpy import save_file
+
+        frames = np.array([self.frames], dtype=np.int64)
+        with atomic_path(path) as part:
+            save_file({"frames": frames, "total": self.total, "squares": self.squares}, part)
+
+    @classmethod
+    def load(cls, path: Path) -> "Stats":
+        from safetensors.numpy import load_file
+
+        sums = load_file(path)
+        return cls(int(sums["frames"][0]), sums["total"], sums["squares"])
+
+    def mean_and_deviation(self) -> tuple["np.ndarray", "np.ndarray"]:
+        """float32 [C] each: the mean, and the standard deviation."""
+        import numpy as np
+
+        mean = self.total / self.frames
+        variance = np.maximum(self.squares / self.frames - mean**2, VARIANCE_FLOOR)
+        return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)

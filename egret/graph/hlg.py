@@ -1,0 +1,81 @@
+"""HLG: CTC topology, lexicon and grammar composed by k2 into one decoding graph.
+
+After Povey et al. 2021 (k2, icefall) and Miao et al. 2015: LG is determinised with the help of the
+disambiguation symbols, which then become epsilon and are removed.
+"""
+
+import k2
+import torch
+
+from egret.base.log import Meter, log
+from egret.graph.arcs import ArcTable, from_k2, to_k2
+
+# From so many units the standard topology, quadratic in their number, gives way to the linear one.
+LARGEST_STANDARD_TOPOLOGY = 500
+
+
+def ctc_topology(units: int) -> k2.Fsa:
+    """H for token ids 0 (blank) to units - 1: repeats merge, blanks vanish.
+
+    For more than 500 units k2's modified topology, in which two equal neighbours need no blank between them.
+    """
+    return k2.arc_sort(k2.ctc_topo(units - 1, modified=units > LARGEST_STANDARD_TOPOLOGY))
+
+
+def compile_hlg(
+    lexicon: ArcTable, grammar: ArcTable, units: int, first_disambiguation: int, backoff_word: int
+) -> tuple[ArcTable, dict[str, float]]:
+    """HLG of L_disambig and G, and what it took.
+
+    Args:
+      units: tokens that the model gives scores for.
+      first_disambiguation: token id of #0; it and all above are disambiguation symbols.
+      backoff_word: word id of #0.
+
+    Returns:
+      HLG (labels tokens, outputs words) and states, arcs, seconds and peak memory.
+    """
+    meter = Meter()
+    g = k2.arc_sort(without_outputs(to_k2(grammar)))
+    l_disambig = k2.arc_sort(to_k2(lexicon))
+    log.info("L: %d states, %d arcs; G: %d states, %d arcs",
+             lexicon.num_states, lexicon.num_arcs, grammar.num_states, grammar.num_arcs)  # fmt: skip
+    lg = k2.connect(k2.compose(l_disambig, g, treat_epsilons_specially=True))
+    lg = k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
+    lg = remove_disambiguation(lg, first_disambiguation, backoff_word)
+    lg = k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
+    log.info("LG: %d states, %d arcs", lg.shape[0], lg.num_arcs)
+    hlg = k2.compose(ctc_topology(units), lg, inner_labels="tokens", treat_epsilons_specially=True)
+    hlg = k2.arc_sort(k2.connect(hlg))
+    table = from_k2(hlg)
+    report = {
+        "states": table.num_states,
+        "arcs": table.num_arcs,
+        "lg_states": lg.shape[0],
+        "lg_arcs": lg.num_arcs,
+        "seconds": meter.seconds,
+        "peak_memory_mib": meter.peak_mib,
+    }
+    return table, report
+
+
+def without_outputs(fsa: k2.Fsa) -> k2.Fsa:
+    """An acceptor: G's outputs are its labels, and composition takes them from there."""
+    if hasattr(fsa, "aux_labels"):
+        del fsa.aux_labels
+    return fsa
+
+
+def remove_disambiguation(lg: k2.Fsa, first_disambiguation: int, backoff_word: int) -> k2.Fsa:
+    """Disambiguation symbols become epsilon. The tensors are made anew: k2 1.23 leaves an Fsa whose labels were
+    changed in place in a state in which `remove_epsilon` gives wrong properties."""
+    labels = lg.labels
+    lg.labels = torch.where(labels >= first_disambiguation, torch.zeros_like(labels), labels)
+    aux = lg.aux_labels
+    if isinstance(aux, k2.RaggedTensor):
+        values = aux.values
+        values = torch.where(values == backoff_word, torch.zeros_like(values), values)
+        lg.aux_labels = k2.RaggedTensor(aux.shape, values).remove_values_eq(0)
+    else:
+        lg.aux_labels = torch.where(aux == backoff_word, torch.zeros_like(aux), aux)
+    return lg

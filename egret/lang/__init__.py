@@ -1,0 +1,1 @@
+"""Text normalisation, units and the lexicon."""

@@ -1,0 +1,124 @@
+"""A lang folder: `data/lang_<unit>/` with tokens, words and lexicon, and from words to tokens and back."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError, first_few
+from egret.base.files import read_json
+from egret.lang.lexicon import first_pronunciations, read_lexicon
+from egret.lang.symbols import SPECIAL_TOKENS, Symbols, is_disambiguation, read_symbols
+
+
+@dataclass(frozen=True)
+class Lang:
+    """A lang folder as read by training, graph building and decoding.
+
+    Attributes:
+      folder: where it lies.
+      tokens: token name to id, disambiguation symbols included.
+      words: word to id.
+      about: the content of unit.json.
+    """
+
+    folder: Path
+    tokens: Symbols
+    words: Symbols
+    about: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Lang":
+        """Read a lang folder.
+
+        Raises:
+          EgretError: it is not there or a file of it is damaged.
+        """
+        if not (folder / "unit.json").exists():
+            raise EgretError(f"{folder}: no lang folder; it is made by steps/prepare_lang.py (stage 2)")
+        about = read_json(folder / "unit.json")
+        return cls(folder, read_symbols(folder / "tokens.txt"), read_symbols(folder / "words.txt"), about)
+
+    @cached_property
+    def units(self) -> list[str]:
+        """Token names by id, without the disambiguation symbols: what a model gives scores for."""
+        return [name for name in self.tokens if not is_disambiguation(name)]
+
+    @cached_property
+    def word_names(self) -> list[str]:
+        return list(self.words)
+
+    @cached_property
+    def first_disambiguation(self) -> int:
+        """The id of `#0`; this token and all above it are disambiguation symbols."""
+        return len(self.units)
+
+    @cached_property
+    def pronunciations(self) -> dict[str, list[int]]:
+        """The token ids that a word is trained with."""
+        chosen = first_pronunciations(read_lexicon(self.folder / "lexicon.txt"))
+        return {word: [self.tokens[token] for token in tokens] for word, tokens in chosen.items()}
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the lexicon does not have and that no out-of-vocabulary word stands for."""
+        if self.about["oov"]:
+            return []
+        return [word for word in text.split() if word not in self.pronunciations]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, words in their first pronunciation.
+
+        Raises:
+          EgretError: a word that the lexicon does not have.
+        """
+        if unknown := self.unknown_words(text):
+            raise EgretError(
+                f"{self.folder}/lexicon.txt lacks {first_few(sorted(set(unknown)))}; add them, or map such words "
+                f"to one of its words with --oov (steps/prepare_lang.py)"
+            )
+        oov = self.about["oov"]
+        return [
+            token
+            for word in text.split()
+            for token in self.pronunciations.get(word) or self.pronunciations[oov]
+        ]
+
+    def decode(self, tokens: list[int]) -> list[str]:
+        """The words that a sequence of unit ids stands for, without a language model.
+
+        Phones are cut into words of the lexicon so that the fewest phones are left over, then with the fewest
+        words (of homophones the first in the lexicon). Silence is no word.
+        """
+        names = [self.units[token] for token in tokens]
+        silence = self.about["silence"]["token"] if self.about["silence"] else None
+        names = [name for name in names if name != silence and name not in SPECIAL_TOKENS]
+        if self.about["kind"] == "word":
+            return names
+        return self._segment(names)
+
+    @cached_property
+    def _by_pronunciation(self) -> dict[tuple[str, ...], str]:
+        table: dict[tuple[str, ...], str] = {}
+        for word, tokens in read_lexicon(self.folder / "lexicon.txt"):
+            table.setdefault(tuple(tokens), word)
+        return table
+
+    def _segment(self, names: list[str]) -> list[str]:
+        # Dynamic programming over the end of a prefix: (phones left over, words, start of the last, last word).
+        longest = max(map(len, self._by_pronunciation))
+        best: list[tuple[int, int, int, str | None]] = [(0, 0, -1, None)]
+        for end in range(1, len(names) + 1):
+            skipped, words, _, _ = best[end - 1]
+            options: list[tuple[int, int, int, str | None]] = [(skipped + 1, words, end - 1, None)]
+            for start in range(max(0, end - longest), end):
+                word = self._by_pronunciation.get(tuple(names[start:end]))
+                if word is not None:
+                    options.append((best[start][0], best[start][1] + 1, start, word))
+            best.append(min(options, key=lambda entry: entry[:2]))
+        words_found, place = [], len(names)
+        while place > 0:
+            _, _, start, word = best[place]
+            if word is not None:
+                words_found.append(word)
+            place = start
+        return words_found[::-1]

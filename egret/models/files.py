@@ -1,0 +1,86 @@
+"""A trained model on disk: config.yaml says what it is, a safetensors file holds its weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from egret.base.errors import EgretError
+from egret.base.files import atomic_path, write_text
+from egret.models.model import CtcModel
+from egret.models.options import ModelOptions, TdnnOptions
+
+
+def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Write tensors by name, atomically."""
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as part:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, part)
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name.
+
+    Raises:
+      EgretError: no file, or a truncated one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise EgretError(f"{path}: no such weights; they are made by steps/train.py (stage 4)") from None
+    except SafetensorError as error:
+        raise EgretError(
+            f"{path}: not whole ({error}); remove it and train again to go on from the one before"
+        ) from None
+
+
+def save_config(path: Path, config: dict[str, Any]) -> None:
+    import yaml
+
+    write_text(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """The content of an experiment's config.yaml.
+
+    Raises:
+      EgretError: it is not there or not YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EgretError(f"{path}: no trained model here; train one first (stage 4)") from None
+    except yaml.YAMLError as error:
+        raise EgretError(f"{path}: not valid YAML ({error})") from None
+
+
+def build_model(config: dict[str, Any]) -> CtcModel:
+    """The model that a config.yaml describes, its weights not yet set."""
+    chosen = dict(config["model"])
+    options = ModelOptions(encoder=chosen["encoder"], tdnn=TdnnOptions(**chosen["tdnn"]))
+    return CtcModel(config["features"], config["tokens"], options)
+
+
+def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict[str, Any]]:
+    """A trained model in evaluation mode, and its config.
+
+    Args:
+      weights: `final` (the average that training ended with) or the name of a checkpoint.
+
+    Raises:
+      EgretError: the experiment is not there, not finished, or its weights do not fit.
+    """
+    config = load_config(experiment / "config.yaml")
+    name = "final.safetensors" if weights == "final" else f"checkpoints/{weights}/model.safetensors"
+    model = build_model(config)
+    try:
+        model.load_state_dict(load_weights(experiment / name))
+    except RuntimeError as error:
+        raise EgretError(f"{experiment / name}: weights of another model ({error})") from None
+    return model.eval(), config

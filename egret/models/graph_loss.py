@@ -1,0 +1,43 @@
+"""CTC by k2 over graphs: every pronunciation of a word counts, and silence where the lexicon allows it."""
+
+import k2
+import torch
+from torch import Tensor
+
+from egret.graph import arcs
+from egret.graph.hlg import ctc_topology
+from egret.lang.lang import Lang
+from egret.models.losses import Transcribed
+
+
+class GraphCtcLoss:
+    """The negative log probability of all token sequences that L gives a transcript (Miao et al. 2015, "EESEN",
+    for the composition; k2's intersect_dense for the sum over paths)."""
+
+    def __init__(self, lang: Lang) -> None:
+        self.lang = lang
+        # The lexicon read backwards: words come in, tokens are what the topology sees.
+        self.lexicon = k2.arc_sort(k2.invert(arcs.to_k2(arcs.load(lang.folder / "L.safetensors"))))
+        self.topology = ctc_topology(len(lang.units))
+        self.graphs: dict[str, k2.Fsa] = {}
+
+    def graph(self, text: str) -> k2.Fsa:
+        """The training graph of a transcript: topology, lexicon and words composed."""
+        if text not in self.graphs:
+            oov = self.lang.about["oov"]
+            known = self.lang.pronunciations
+            words = [self.lang.words[word if word in known else oov] for word in text.split()]
+            linear = k2.linear_fsa(words)
+            spelled = k2.connect(k2.intersect(self.lexicon, linear, treat_epsilons_specially=True))
+            tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(k2.invert(spelled))))
+            self.graphs[text] = k2.connect(k2.compose(self.topology, tokens, treat_epsilons_specially=True))
+        return self.graphs[text]
+
+    def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        graphs = k2.create_fsa_vec([self.graph(text) for text in batch.texts]).to(log_probs.device)
+        order = torch.argsort(lengths, descending=True)  # k2 wants the longest first
+        segments = torch.stack([order, torch.zeros_like(order), lengths[order]], dim=1).to(torch.int32).cpu()
+        dense = k2.DenseFsaVec(log_probs, segments)
+        inverse = order.to(torch.int32).to(log_probs.device)
+        lattice = k2.intersect_dense(k2.index_fsa(graphs, inverse), dense, output_beam=30.0)
+        return -lattice.get_tot_scores(log_semiring=True, use_double_scores=True).sum()

@@ -1,0 +1,37 @@
+"""The acoustic model: mean and variance normalisation, an encoder, and a CTC head."""
+
+import torch
+from torch import Tensor, nn
+
+from egret.models.options import ModelOptions
+from egret.models.tdnn import Tdnn
+
+
+class CtcModel(nn.Module):
+    """Features [N, T, C] to logarithms of token probabilities [N, T', V].
+
+    Graves et al. 2006, "Connectionist temporal classification".
+    """
+
+    def __init__(self, features: int, tokens: int, options: ModelOptions) -> None:
+        super().__init__()
+        self.encoder = Tdnn(features, options.tdnn)
+        self.head = nn.Linear(self.encoder.out_dim, tokens)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probabilities [N, T', V] and their lengths [N] of features [N, T, C] of lengths [N]."""
+        x = (features - self.mean) / self.deviation
+        x, lengths = self.encoder(x, lengths)
+        return self.head(x).log_softmax(dim=2), lengths
+
+    def output_frames(self, frames: int) -> int:
+        """How many frames come out of so many: what CTC has for its tokens."""
+        for stride in self.encoder.strides:
+            frames = -(-frames // stride)
+        return frames
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

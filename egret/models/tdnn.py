@@ -1,0 +1,39 @@
+"""Time-delay network: convolutions over time, each followed by layer normalisation and ReLU.
+
+Waibel et al. 1989; in the form of Peddinti, Povey and Khudanpur 2015 (dilated, subsampled), with layer
+normalisation in the place of batch normalisation, so that an utterance's output does not depend on the others
+in its batch.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from egret.models.masking import mask_frames
+from egret.models.options import TdnnOptions
+
+
+class Tdnn(nn.Module):
+    """[N, T, C] to [N, T', dim], T' = T divided by the product of the strides, rounded up at each layer."""
+
+    def __init__(self, features: int, options: TdnnOptions) -> None:
+        super().__init__()
+        self.out_dim = options.dim
+        self.strides = options.strides
+        inputs = [features] + [options.dim] * (len(options.kernels) - 1)
+        shapes = zip(inputs, options.kernels, options.dilations, options.strides, strict=True)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(
+                dim, options.dim, kernel, stride, padding=dilation * (kernel - 1) // 2, dilation=dilation
+            )
+            for dim, kernel, dilation, stride in shapes
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(options.dim) for _ in options.kernels)
+        self.dropout = nn.Dropout(options.dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [N, T, C] and lengths [N] to outputs [N, T', dim] and their lengths [N]."""
+        for conv, norm, stride in zip(self.layers, self.norms, self.strides, strict=True):
+            x = conv(mask_frames(x, lengths).transpose(1, 2)).transpose(1, 2)
+            lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
+            x = self.dropout(torch.relu(norm(x)))
+        return x, lengths

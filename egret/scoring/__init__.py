@@ -1,0 +1,1 @@
+"""Error rates that can be trusted, and the choice made on dev."""

@@ -1,0 +1,136 @@
+"""One decoding scored: score.json and the detailed tables beside its hypotheses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError
+from egret.base.files import read_json, read_jsonl, write_json, write_text
+from egret.base.log import log
+from egret.corpus.cuts import read_cuts, text_of
+from egret.lang.normalise import identity, normalise
+from egret.scoring import tables
+from egret.scoring.bootstrap import intervals
+from egret.scoring.errors import Counts, characters, count_errors
+
+NAMED = 20  # missing utterances named in score.json
+LEAVES = ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt")
+
+
+@dataclass(frozen=True)
+class References:
+    """The words of each utterance of a part, and its speaker."""
+
+    words: dict[str, list[str]]
+    speakers: dict[str, str]
+
+    @classmethod
+    def read(cls, cuts: Path, normaliser: str) -> "References":
+        """Raises EgretError: no such manifest, no cuts in it, or two with one id."""
+        words: dict[str, list[str]] = {}
+        speakers = {}
+        for cut in read_cuts(cuts):
+            name = cut["id"]
+            if name in words:
+                raise EgretError(f"{cuts}: two cuts have the id {name!r}; make the manifest again")
+            words[name] = normalise(text_of(cut), normaliser).split()
+            supervisions = cut.get("supervisions") or [{}]
+            speakers[name] = str(supervisions[0].get("speaker") or "")
+        if not words:
+            raise EgretError(f"{cuts}: no cuts in it; nothing to score against")
+        return cls(words, speakers)
+
+
+def read_hypotheses(path: Path, normaliser: str) -> dict[str, list[str]]:
+    """The words of each utterance of hyp.jsonl.
+
+    Raises:
+      EgretError: a row without id or words, or two rows with one id.
+    """
+    found: dict[str, list[str]] = {}
+    for number, row in enumerate(read_jsonl(path), 1):
+        if not isinstance(row, dict) or not isinstance(row.get("words"), list) or "id" not in row:
+            raise EgretError(f"{path}:{number}: not a hypothesis (needs id and words); decode again")
+        if row["id"] in found:
+            raise EgretError(f"{path}:{number}: a second hypothesis of {row['id']!r}; decode again")
+        found[row["id"]] = normalise(" ".join(row["words"]), normaliser).split()
+    return found
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """params.json: part, method, params, chosen_on and, where it was measured, rtf."""
+    about = read_json(path)
+    missing = [key for key in ("part", "method", "params", "chosen_on") if key not in about]
+    if missing:
+        raise EgretError(f"{path}: lacks {', '.join(missing)}; decode again")
+    return about
+
+
+def score_decoding(folder: Path, references: References, normaliser: str) -> dict[str, Any]:
+    """Score `folder`/hyp.jsonl, write the files of LEAVES beside it and return score.json's content.
+
+    Raises:
+      EgretError: a hypothesis has no reference, or the files are damaged.
+    """
+    about = read_params(folder / "params.json")
+    refs = references.words
+    hyps = read_hypotheses(folder / "hyp.jsonl", normaliser)
+    try:
+        by_word = count_errors(refs, hyps)
+    except EgretError as error:
+        raise EgretError(f"{folder}/hyp.jsonl: {error}") from None
+    by_character = count_errors(spelt(refs), spelt(hyps))
+    if by_word.missing:
+        log.warning(
+            "%s: %d of %d utterances have no hypothesis and count as deletions: %s",
+            folder.name,
+            len(by_word.missing),
+            len(refs),
+            ", ".join(by_word.missing[:5]) + (", ..." if len(by_word.missing) > 5 else ""),
+        )
+    score = summary(about, by_word, by_character, normaliser)
+    write_text(folder / "per_utt.txt", tables.per_utterance(refs, hyps, by_word))
+    write_text(folder / "per_speaker.txt", tables.per_speaker(references.speakers, by_word, by_character))
+    write_text(folder / "confusions.txt", tables.confusions(refs, hyps))
+    write_json(folder / "score.json", score)
+    return score
+
+
+def spelt(texts: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {name: characters(words) for name, words in texts.items()}
+
+
+def summary(about: dict[str, Any], by_word: Counts, by_character: Counts, normaliser: str) -> dict[str, Any]:
+    """The content of score.json."""
+    words, letters = by_word.sum, by_character.sum
+    wer_interval, cer_interval = intervals(
+        [
+            ([e.total for e in counts.utterances.values()], [e.ref for e in counts.utterances.values()])
+            for counts in (by_word, by_character)
+        ]
+    )
+    sentences = len(by_word.utterances)
+    return {
+        "part": about["part"],
+        "method": about["method"],
+        "wer": round(words.rate, 4),
+        "cer": round(letters.rate, 4),
+        "ref": words.ref,
+        "ins": words.ins,
+        "del": words.dels,
+        "sub": words.subs,
+        "missing": len(by_word.missing),
+        "missing_first": by_word.missing[:NAMED],
+        "ci95": {
+            "wer": [round(end, 4) for end in wer_interval],
+            "cer": [round(end, 4) for end in cer_interval],
+        },
+        "characters": {"ref": letters.ref, "ins": letters.ins, "del": letters.dels, "sub": letters.subs},
+        "sentences": sentences,
+        "ser": round(100 * by_word.wrong_sentences / max(1, sentences), 4),
+        "params": about["params"],
+        "chosen_on": about["chosen_on"],
+        "rtf": about.get("rtf"),
+        "normaliser": identity(normaliser),
+    }

@@ -1,0 +1,1 @@
+"""Batch plan, data loading, optimisation, checkpoints."""

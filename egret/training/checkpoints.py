@@ -1,0 +1,88 @@
+"""Checkpoints: a folder each, made under another name and renamed, so that one that exists is whole.
+
+`checkpoints/epoch-003/` is the state after epoch 3, `checkpoints/step-00001200/` one from within an epoch. A
+folder holds `model.safetensors` (weights), `optimiser.pt` (read without executing anything) and `state.json`.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from egret.base.errors import EgretError
+from egret.base.files import atomic_path, read_json, write_json
+from egret.compat import load_state
+from egret.models.files import load_weights, save_weights
+
+
+@dataclass
+class Progress:
+    """Where training stands: `epoch` and `batch` are the next to do, counted from 0; `step` is how many steps of
+    the optimiser are done."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    train_loss: float | None = None
+    dev_loss: float | None = None
+
+
+def save(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> Path:
+    """Write a checkpoint and return its folder."""
+    name = f"epoch-{progress.epoch:03d}" if progress.batch == 0 else f"step-{progress.step:08d}"
+    with atomic_path(folder / name) as part:
+        part.mkdir(parents=True)
+        save_weights(part / "model.safetensors", model.state_dict())
+        torch.save(optimiser.state_dict(), part / "optimiser.pt")
+        write_json(part / "state.json", asdict(progress))
+    return folder / name
+
+
+def checkpoints(folder: Path) -> list[tuple[Path, Progress]]:
+    """All checkpoints, the furthest first."""
+    found = [(path.parent, Progress(**read_json(path))) for path in folder.glob("[a-z]*-*/state.json")]
+    return sorted(found, key=lambda item: (item[1].step, item[1].epoch), reverse=True)
+
+
+def restore(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Take up the weights and the optimiser's state of a checkpoint.
+
+    Raises:
+      EgretError: it is truncated or of another model; says how to go on without it.
+    """
+    advice = f"remove the folder {path} to go on from the checkpoint before it"
+    try:
+        model.load_state_dict(load_weights(path / "model.safetensors"))
+        optimiser.load_state_dict(load_state(path / "optimiser.pt"))
+    except EgretError:
+        raise EgretError(f"{path}/model.safetensors: not whole; {advice}") from None
+    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+        raise EgretError(
+            f"{path}: cannot be read ({type(error).__name__}: {str(error)[:80]}); {advice}"
+        ) from None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Keep the last two checkpoints, and of the epochs the last `keep` and the best `keep` on dev."""
+    found = checkpoints(folder)
+    epochs = [item for item in found if item[1].batch == 0]
+    kept = {path for path, _ in found[:2] + epochs[:keep] + best(epochs)[:keep]}
+    for path, _ in found:
+        if path not in kept:
+            shutil.rmtree(path)
+
+
+def best(epochs: list[tuple[Path, Progress]]) -> list[tuple[Path, Progress]]:
+    """Checkpoints by dev loss, lowest first; those without one, in their order, behind."""
+    return sorted(epochs, key=lambda item: float("inf") if item[1].dev_loss is None else item[1].dev_loss)
+
+
+def average(paths: list[Path]) -> dict[str, Tensor]:
+    """The mean of the weights of checkpoints, in double precision."""
+    total: dict[str, Tensor] = {}
+    for path in paths:
+        for name, tensor in load_weights(path / "model.safetensors").items():
+            total[name] = total.get(name, 0) + tensor.double()
+    return {name: (tensor / len(paths)).float() for name, tensor in total.items()}

@@ -1,0 +1,134 @@
+"""From a manifest of cuts with features to padded batches."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from egret.base.errors import EgretError
+from egret.base.files import write_jsonl
+from egret.base.log import log
+from egret.features.batching import load_batch
+from egret.lang.lang import Lang
+from egret.models.model import CtcModel
+from egret.training.plan import Table
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances padded to one length.
+
+    Attributes:
+      ids: N utterance ids.
+      features: float32 [N, T, C], zeros beyond an utterance's end.
+      lengths: int64 [N], frames.
+      targets: token ids of each utterance.
+      texts: the transcripts.
+      seconds: of speech, padding not counted.
+    """
+
+    ids: list[str]
+    features: Tensor
+    lengths: Tensor
+    targets: list[list[int]]
+    texts: list[str]
+    seconds: float
+
+
+class Corpus:
+    """The utterances of a part that can be trained on (or whose loss can be taken), read from disk on demand."""
+
+    def __init__(
+        self, manifest: Path, lang: Lang, model: CtcModel, rejected: Path, max_reject_percent: float
+    ) -> None:
+        """Read the manifest once; utterances that cannot be used are listed in `rejected` with the reason.
+
+        Raises:
+          EgretError: too many utterances cannot be used, or none is left.
+        """
+        if manifest.suffix == ".gz":
+            raise EgretError(
+                f"{manifest}: unpack it (gunzip): single cuts cannot be read from compressed text"
+            )
+        self.manifest, self.lang = manifest, lang
+        ids, seconds, tokens, offsets, dropped = [], [], [], [], []
+        with open(manifest, "rb") as lines:
+            offset = 0
+            for line in lines:
+                cut = json.loads(line)
+                reason, count = self._judge(cut, model)
+                if reason:
+                    dropped.append({"id": cut["id"], **reason})
+                else:
+                    ids.append(cut["id"])
+                    seconds.append(cut["duration"])
+                    tokens.append(count)
+                    offsets.append(offset)
+                offset += len(line)
+        self.table = Table(
+            ids,
+            np.array(seconds, dtype=np.float32),
+            np.array(tokens, dtype=np.int32),
+            np.array(offsets, dtype=np.int64),
+        )
+        self._report(rejected, dropped, max_reject_percent)
+
+    def _judge(self, cut: dict, model: CtcModel) -> tuple[dict[str, str], int]:
+        """({reason, detail} or empty, number of tokens)."""
+        text = cut["supervisions"][0]["text"]
+        if "features" not in cut:
+            raise EgretError(
+                f"{self.manifest}: {cut['id']} has no features; give the manifest that stage 1 leaves"
+            )
+        if unknown := self.lang.unknown_words(text):
+            return {"reason": "text outside the units", "detail": " ".join(unknown)}, 0
+        target = self.lang.encode(text)
+        if not target:
+            return {"reason": "empty text", "detail": ""}, 0
+        due = len(target) + sum(a == b for a, b in pairwise(target))
+        frames = model.output_frames(cut["features"]["num_frames"])
+        if frames < due:
+            return {
+                "reason": "too short for CTC",
+                "detail": f"{frames} frames for {due} tokens and repeats",
+            }, 0
+        return {}, len(target)
+
+    def _report(self, rejected: Path, dropped: list[dict], max_reject_percent: float) -> None:
+        total = len(self.table) + len(dropped)
+        write_jsonl(rejected, dropped)
+        reasons = ", ".join(
+            f"{reason}: {n}" for reason, n in Counter(d["reason"] for d in dropped).most_common()
+        )
+        log.info("%s: %d utterances in, %d used%s", self.manifest, total, len(self.table),
+                 f", {len(dropped)} rejected ({reasons}; listed in {rejected})" if dropped else "")  # fmt: skip
+        if not len(self.table):
+            raise EgretError(f"{self.manifest}: no utterance can be used ({reasons or 'it is empty'})")
+        if len(dropped) * 100 > max_reject_percent * total:
+            raise EgretError(
+                f"{self.manifest}: {len(dropped)} of {total} utterances cannot be used ({reasons}), first "
+                f"{dropped[0]['id']} ({dropped[0]['detail']}); all in {rejected}. Mend them or raise --max-reject-percent"
+            )
+
+    def load(self, rows: Sequence[int]) -> Batch:
+        """Read the utterances of a batch."""
+        cuts = []
+        with open(self.manifest, "rb") as lines:
+            for row in rows:
+                lines.seek(int(self.table.offsets[row]))
+                cuts.append(json.loads(lines.readline()))
+        texts = [cut["supervisions"][0]["text"] for cut in cuts]
+        features, lengths = load_batch(cuts)
+        return Batch(
+            ids=[cut["id"] for cut in cuts],
+            features=features,
+            lengths=lengths,
+            targets=[self.lang.encode(text) for text in texts],
+            texts=texts,
+            seconds=sum(cut["duration"] for cut in cuts),
+        )

@@ -1,0 +1,106 @@
+"""An experiment folder is never destroyed by a rerun: it goes on, or training stops and says what differs."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError
+from egret.base.files import digest, read_json, write_json
+from egret.base.log import log
+from egret.base.options import as_plain, of_kind
+from egret.base.stamps import fingerprint
+from egret.lang.lang import Lang
+from egret.models.files import save_config
+from egret.training.options import TrainOptions
+
+BEGUN = ".begun.json"
+
+
+def begin(options: TrainOptions) -> dict[str, Any]:
+    """Open a new experiment, or an old one to go on with; returns its config.
+
+    Raises:
+      EgretError: the folder holds a model trained otherwise, or for more epochs than are asked for now.
+    """
+    out = options.out
+    asked = {
+        "options": as_plain(of_kind(options, "option")),
+        "inputs": {name: fingerprint(path) for name, path in of_kind(options, "input").items() if path},
+    }
+    if (out / BEGUN).exists() and not forced(options):
+        refuse_if_different(out, read_json(out / BEGUN), asked)
+    elif (out / BEGUN).exists():
+        log.info("--force: the checkpoints in %s are removed", out)
+        for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors"]:
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    config = describe(options)
+    save_config(out / "config.yaml", config)
+    write_json(out / "env.json", environment())
+    write_json(out / BEGUN, asked)
+    return config
+
+
+def forced(options: TrainOptions) -> bool:
+    return options.force or os.environ.get("EGRET_FORCE") == "1"
+
+
+def refuse_if_different(out: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Going on with the same, or with more epochs, is fine; anything else is another experiment."""
+    old, new = before["options"], asked["options"]
+    found = [f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted(old.keys() | new.keys())
+             if name != "epochs" and old.get(name) != new.get(name)]  # fmt: skip
+    if new["epochs"] < old["epochs"]:
+        found.append(f"epochs {old['epochs']} -> {new['epochs']}")
+    found += [f"--{name.replace('_', '-')} has other content" for name in sorted(asked["inputs"])
+              if before["inputs"].get(name) != asked["inputs"][name]]  # fmt: skip
+    if found:
+        raise EgretError(
+            f"{out} holds a model trained otherwise ({'; '.join(found)}); "
+            f"keep both with --tag NAME, or train this one anew with --force"
+        )
+
+
+def describe(options: TrainOptions) -> dict[str, Any]:
+    """The complete configuration: what was asked for, and what the model is."""
+    from egret.features.stats import Stats
+
+    lang = Lang.read(options.lang)
+    plain = as_plain(options)
+    for name in ["cmd", "log", "force"]:
+        del plain[name]
+    return {
+        **plain,
+        "features": len(Stats.load(options.stats).total),
+        "tokens": len(lang.units),
+        "units": digest(lang.units),
+        "normaliser": lang.about["normaliser"],
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What this was trained with: revision, versions, host."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    here = Path(__file__).parent
+    git = subprocess.run(
+        ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    return {
+        "command": sys.argv,
+        "git": git.stdout.strip() or None,
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "cores": os.cpu_count(),
+        "packages": {name: installed(name) for name in ["torch", "lhotse", "k2", "kaldifeat", "numpy"]},
+    }

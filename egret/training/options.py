@@ -1,0 +1,70 @@
+"""What can be set in training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from egret.base.options import group, infile, option, runtime
+from egret.base.program import OutOptions
+from egret.models.options import ModelOptions
+
+
+@dataclass(kw_only=True)
+class OptimOptions:
+    """Optimisation: AdamW, linear warm-up, then a cosine down to a fraction of the peak."""
+
+    lr: float = option(1e-3, "learning rate at its peak", above=0)
+    warmup: float = option(0.1, "part of all steps in which the learning rate rises", minimum=0, maximum=1)
+    final_lr: float = option(0.05, "the last learning rate, as a part of the peak", minimum=0, maximum=1)
+    weight_decay: float = option(1e-2, "of all weights but biases and norms", minimum=0)
+    clip_norm: float = option(5.0, "largest norm of the gradient", above=0)
+    beta2: float = option(0.98, "decay of the squared gradient's average", above=0, maximum=0.99999)
+
+
+@dataclass(kw_only=True)
+class BatchOptions:
+    """How batches are made."""
+
+    max_duration: float = option(120.0, "seconds of speech in a batch, padding included", above=0)
+    max_utterances: int = option(1000, "utterances in a batch", minimum=1)
+    jitter: float = option(
+        0.1, "how far utterances of other lengths mix in, as a part of a length", minimum=0
+    )
+
+
+@dataclass(kw_only=True)
+class SpecAugmentOptions:
+    """SpecAugment."""
+
+    time_masks: float = option(0.0, "time masks in a second of speech (at 100 frames a second); 0: none", minimum=0)
+    time_width: int = option(10, "frames that a time mask hides at most", minimum=0)
+    frequency_masks: int = option(0, "frequency masks in an utterance; 0: none", minimum=0)
+    frequency_width: int = option(10, "mel bins that a frequency mask hides at most", minimum=0)
+
+
+@dataclass(kw_only=True)
+class TrainOptions(OutOptions):
+    cuts: Path = infile("training cuts with features", "steps/extract_features.py (stage 1)")
+    stats: Path = infile("sums of the features, for mean and variance", "steps/extract_features.py (stage 1)")
+    dev_cuts: Path | None = infile(
+        "dev cuts with features; none: checkpoints are not chosen", "stage 1", default=None
+    )
+    lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
+    loss: Literal["ctc", "ctc_graph"] = option(
+        "ctc", "ctc: PyTorch's; ctc_graph: k2's, over every pronunciation and optional silence"
+    )
+    epochs: int = option(30, "passes over the training part; more than before: training goes on", minimum=1)
+    seed: int = option(1, "of weights, batches and dropout", minimum=0)
+    average: int = option(
+        5, "checkpoints whose weights are averaged: the best on dev, or without dev the last", minimum=1
+    )
+    max_reject_percent: float = option(
+        5.0, "utterances that training may drop before it stops", minimum=0, maximum=100
+    )
+    threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)
+    log_seconds: float = runtime(10.0, "from one line of progress to the next", above=0)
+    save_minutes: float = runtime(10.0, "from one checkpoint within an epoch to the next", above=0)
+    model: ModelOptions = group(ModelOptions)
+    optim: OptimOptions = group(OptimOptions)
+    batch: BatchOptions = group(BatchOptions)
+    specaugment: SpecAugmentOptions = group(SpecAugmentOptions)

@@ -1,0 +1,187 @@
+"""The training loop: one function per thing that training does.
+
+Randomness is a function of the seed and the step, and batches are a function of the seed and the epoch, so a
+run that goes on from a checkpoint does what an uninterrupted one would have done.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from egret.base.errors import EgretError
+from egret.base.log import log
+from egret.features.stats import Stats
+from egret.lang.lang import Lang
+from egret.models.files import build_model, save_weights
+from egret.models.losses import Loss, make_loss
+from egret.models.model import CtcModel, count_parameters
+from egret.training import checkpoints
+from egret.training.checkpoints import Progress
+from egret.training.data import Batch, Corpus
+from egret.training.meter import TrainingMeter
+from egret.training.options import TrainOptions
+from egret.training.plan import plan
+from egret.training.schedule import learning_rate, make_optimiser
+
+
+@dataclass
+class Run:
+    """Everything that a training run consists of."""
+
+    options: TrainOptions
+    model: CtcModel
+    optimiser: torch.optim.Optimizer
+    loss: Loss
+    train: Corpus
+    dev: Corpus | None
+    steps_per_epoch: int
+    progress: Progress
+
+    @property
+    def folder(self) -> Path:
+        return self.options.out / "checkpoints"
+
+    @property
+    def steps(self) -> int:
+        return self.steps_per_epoch * self.options.epochs
+
+
+def train(options: TrainOptions, config: dict) -> dict:
+    """Train a model, or go on with it, and leave `final.safetensors`; returns counts for the closing line."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    run = set_up(options, config)
+    meter = TrainingMeter(options.out / "tensorboard", options.log_seconds, run.steps, run.progress.step)
+    while run.progress.epoch < options.epochs:
+        train_epoch(run, meter)
+        run.progress.dev_loss = dev_loss(run) if run.dev else None
+        meter.epoch(run.progress)
+        checkpoints.save(run.folder, run.model, run.optimiser, run.progress)
+        checkpoints.prune(run.folder, options.average)
+    meter.close()
+    used = finish(run)
+    return {
+        "utterances": len(run.train.table),
+        "epochs": options.epochs,
+        "steps": run.progress.step,
+        "parameters": count_parameters(run.model),
+        "train_loss": round(run.progress.train_loss or math.nan, 4),
+        **({"dev_loss": round(run.progress.dev_loss, 4)} if run.progress.dev_loss is not None else {}),
+        "averaged": ",".join(used),
+    }
+
+
+def set_up(options: TrainOptions, config: dict) -> Run:
+    """Model, data and optimiser, restored from the furthest checkpoint when there is one."""
+    lang = Lang.read(options.lang)
+    torch.manual_seed(options.seed)
+    model = build_model(config)
+    mean, deviation = Stats.load(options.stats).mean_and_deviation()
+    model.mean.copy_(torch.from_numpy(mean))
+    model.deviation.copy_(torch.from_numpy(deviation))
+    log.info("%s", model)
+    log.info("%d parameters", count_parameters(model))
+
+    def corpus(manifest: Path, part: str) -> Corpus:
+        return Corpus(
+            manifest, lang, model, options.out / f"rejected_{part}.jsonl", options.max_reject_percent
+        )
+
+    train_part = corpus(options.cuts, "train")
+    dev_part = corpus(options.dev_cuts, "dev") if options.dev_cuts else None
+    optimiser = make_optimiser(model, options.optim)
+    steps_per_epoch = max(
+        len(plan(train_part.table, options.batch, options.seed, e)) for e in range(options.epochs)
+    )
+    run = Run(
+        options,
+        model,
+        optimiser,
+        make_loss(options.loss, lang),
+        train_part,
+        dev_part,
+        steps_per_epoch,
+        Progress(),
+    )
+    found = checkpoints.checkpoints(run.folder)
+    if found:
+        path, run.progress = found[0]
+        checkpoints.restore(path, model, optimiser)
+        log.info("going on from %s: epoch %d, batch %d", path, run.progress.epoch + 1, run.progress.batch)
+    return run
+
+
+def train_epoch(run: Run, meter: TrainingMeter) -> None:
+    """Train from where the run stands to the end of its epoch."""
+    progress, options = run.progress, run.options
+    run.model.train()
+    batches = plan(run.train.table, options.batch, options.seed, progress.epoch)
+    saved = time.monotonic()
+    losses = []
+    for rows in batches[progress.batch :]:
+        with meter.waiting():
+            batch = run.train.load(rows)
+        losses.append(train_step(run, batch, meter))
+        progress.batch += 1
+        progress.step += 1
+        if time.monotonic() - saved > options.save_minutes * 60:
+            checkpoints.save(run.folder, run.model, run.optimiser, progress)
+            checkpoints.prune(run.folder, options.average)
+            saved = time.monotonic()
+    if losses:
+        progress.train_loss = float(np.mean(losses))
+    progress.epoch, progress.batch = progress.epoch + 1, 0
+
+
+def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
+    """One step of the optimiser; returns the loss per token.
+
+    Raises:
+      EgretError: the loss is not finite; names the utterances.
+    """
+    step, optim = run.progress.step, run.options.optim
+    torch.manual_seed(hash((run.options.seed, step)) & 0x7FFFFFFF)
+    rate = learning_rate(step, run.steps, optim)
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    log_probs, lengths = run.model(batch.features, batch.lengths)
+    loss = run.loss(log_probs, lengths, batch) / sum(len(target) for target in batch.targets)
+    if not torch.isfinite(loss):
+        raise EgretError(
+            f"the loss is {loss.item()} at step {step} (epoch {run.progress.epoch + 1}) on {', '.join(batch.ids[:5])}; "
+            f"try a lower --optim.lr or a longer --optim.warmup"
+        )
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), optim.clip_norm)
+    run.optimiser.step()
+    meter.step(run.progress, loss.item(), rate, float(norm), batch.seconds)
+    return loss.item()
+
+
+@torch.no_grad()
+def dev_loss(run: Run) -> float:
+    """The loss per token over the dev part."""
+    assert run.dev is not None
+    run.model.eval()
+    total, tokens = 0.0, 0
+    for rows in plan(run.dev.table, run.options.batch, seed=0, epoch=0):
+        batch = run.dev.load(rows)
+        log_probs, lengths = run.model(batch.features, batch.lengths)
+        total += run.loss(log_probs, lengths, batch).item()
+        tokens += sum(len(target) for target in batch.targets)
+    return total / tokens
+
+
+def finish(run: Run) -> list[str]:
+    """Average the chosen checkpoints into `final.safetensors`; returns their names."""
+    epochs = [item for item in checkpoints.checkpoints(run.folder) if item[1].batch == 0]
+    if run.dev:
+        epochs = checkpoints.best(epochs)
+    chosen = [path for path, _ in epochs[: run.options.average]]
+    save_weights(run.options.out / "final.safetensors", checkpoints.average(chosen))
+    return sorted(path.name for path in chosen)

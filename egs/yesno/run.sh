@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# yesno: sixty recordings of one speaker who says ken (yes) and lo (no) in Hebrew, eight words in each.
+# A pipeline in seconds: cuts, filter banks, lexicon, unigram, decoding graph, CTC model, word error rate.
+set -euo pipefail
+
+# Knobs
+corpus=               # folder that holds waves_yesno, or is it; empty: it is downloaded
+download=download     # folder to download into
+lm_order=1            # order of the n-gram
+seed=1                # of weights, batches and dropout
+epochs=15             # passes over the thirty training recordings
+. "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
+
+lang=$data/lang_phone
+lm=$data/lm
+graph=$data/graph_phone_${lm_order}gram
+model=$exp/tdnn_phone${tag:+_$tag}
+
+if stage 0 "corpus: list the recordings, read and check each of them, write cuts"; then
+  if [[ $mini == true ]]; then
+    "$EGRET_ROOT/local/mini_corpus.py" --layout yesno --out mini/corpus
+    corpus=mini/corpus
+  fi
+  local/prepare.py --cmd "${prep_cmd[*]@Q}" --corpus "$(resolve_path "$corpus")" --download "$download" \
+    --out "$data/cuts" --workers "$nj"
+fi
+
+if stage 1 "features: filter banks of both parts, their mean and variance"; then
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
+    --cuts "$data"/cuts/{train,test}.jsonl --out "$data/fbank"
+fi
+
+if stage 2 "lang: two words, a phone each, and silence between them"; then
+  "$steps/prepare_lang.py" --cmd "${prep_cmd[*]@Q}" --lexicon conf/lexicon.txt --silence SIL \
+    --cuts "$data/cuts/train.jsonl" --out "$lang"
+fi
+
+if stage 3 "graph: n-gram of the training transcripts, G, HLG"; then
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang" \
+    --cuts "$data/cuts/train.jsonl" --dev-cuts "$data/cuts/test.jsonl" --out "$lm"
+  "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang" --grammar "$lm/G_${lm_order}gram.safetensors" \
+    --out "$graph"
+fi
+
+if stage 4 "train: a small time-delay network with CTC"; then
+  "$steps/train.py" --cmd "${train_cmd[*]@Q}" --config "${train_config:-conf/train.yaml}" --lang "$lang" \
+    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
+    --seed "$seed" --epochs "$epochs" "${set[@]/#/--}" --out "$model"
+fi
+
+if stage 5 "decode and score: there is no dev part, so every value is fixed in conf/decode.yaml"; then
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
+    --graph "$graph" --test-cuts "$data/fbank/test.jsonl" "${decode_set[@]/#/--}" --out "$model/decode"
+  "$steps/score.py" --decode "$model/decode" --cuts "$data/cuts/test.jsonl" --main-method hlg_1best
+fi
+
+finish

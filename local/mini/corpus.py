@@ -1,0 +1,115 @@
+"""A planned corpus and the making of its files: clips of synthetic speech, and texts, in folders."""
+
+import multiprocessing
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from mini.espeak import Speaker, say
+from mini.sound import resample, sphere_bytes, wav_bytes, with_noise
+
+from egret.base.files import atomic_path
+from egret.base.log import progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording to make: pieces of text are said one after the other with silence around and between them.
+
+    Silences are in seconds, `snr` in decibels (None: no noise); `.sph` names become NIST SPHERE, others WAV.
+    """
+
+    path: str
+    speaker: Speaker
+    pieces: list[str]
+    rate: int
+    seed: int
+    lead: float = 0.2
+    tail: float = 0.2
+    gap: tuple[float, float] = (0.1, 0.2)
+    snr: float | None = None
+
+
+@dataclass
+class Corpus:
+    """Everything in it by its path within the corpus: sounds grouped by who speaks, and texts."""
+
+    speakers: list[list[Clip]] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def make(corpus: Corpus, out: Path, workers: int) -> list[Path]:
+    """Write a corpus into `out`; its top folders and files appear when they are whole. Returns all its files."""
+    clips = [clip for group in corpus.speakers for clip in group]
+    names = [*corpus.texts, *(clip.path for clip in clips)]
+    tops = sorted({Path(name).parts[0] for name in names})
+    with atomic_path(out / ".making") as part:
+        part.mkdir()
+        for name, text in corpus.texts.items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_text(text, encoding="utf-8")
+        _record_all(corpus.speakers, len(clips), part, workers)
+        for top in tops:
+            with atomic_path(out / top) as new:
+                (part / top).rename(new)
+    (out / ".making").rmdir()
+    return [out / name for name in names]
+
+
+def _record_all(speakers: list[list[Clip]], clips: int, folder: Path, workers: int) -> None:
+    # A fresh process for each speaker: what espeak-ng says depends on what it has said before. Forked, because
+    # this process has loaded nothing yet that a fork could hurt.
+    with multiprocessing.get_context("fork").Pool(workers, _quiet, maxtasksperchild=1) as pool:
+        tasks = [(group, folder) for group in speakers]
+        done = (count for count in pool.imap_unordered(_record, tasks) for _ in range(count))
+        for _ in progress(done, clips, "speaking"):
+            pass
+
+
+def _quiet() -> None:
+    """Ctrl-C is for the parent, which ends its children."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _record(task: tuple[list[Clip], Path]) -> int:
+    clips, folder = task
+    for clip in clips:
+        samples = speak(clip)
+        data = (sphere_bytes if clip.path.endswith(".sph") else wav_bytes)(samples, clip.rate)
+        (folder / clip.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / clip.path).write_bytes(data)
+    return len(clips)
+
+
+def speak(clip: Clip) -> "np.ndarray":
+    """The samples of a clip, every piece a little slower or faster, higher or lower than the last."""
+    import numpy as np
+
+    random = Random(clip.seed)
+    parts = [np.zeros(round(clip.lead * clip.rate), np.int16)]
+    for place, text in enumerate(clip.pieces):
+        if place:
+            parts.append(np.zeros(round(random.uniform(*clip.gap) * clip.rate), np.int16))
+        speaker = Speaker(
+            clip.speaker.voice,
+            round(clip.speaker.rate * random.uniform(0.9, 1.1)),
+            max(0, min(99, clip.speaker.pitch + random.randint(-6, 6))),
+        )
+        samples, rate = say(text, speaker, random.randrange(1, 1 << 31))
+        parts.append(resample(trimmed(samples), rate, clip.rate))
+    parts.append(np.zeros(round(clip.tail * clip.rate), np.int16))
+    samples = np.concatenate(parts)
+    return samples if clip.snr is None else with_noise(samples, clip.snr, random.randrange(1 << 32))
+
+
+def trimmed(samples: "np.ndarray", threshold: int = 100) -> "np.ndarray":
+    """Without the silence that espeak-ng puts before and after."""
+    import numpy as np
+
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > threshold)
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples

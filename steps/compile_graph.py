@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Compose the decoding graph HLG from a lang folder and an n-gram G, with k2."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from egret.base.errors import EgretError
+from egret.base.files import write_json
+from egret.base.log import log
+from egret.base.options import infile
+from egret.base.program import Outcome, OutOptions, Step, main
+from egret.graph import arcs
+from egret.lang.lang import Lang
+from egret.lang.symbols import BACKOFF
+
+
+@dataclass(kw_only=True)
+class Options(OutOptions):
+    lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
+    grammar: Path = infile("G of an n-gram, G_<n>gram.safetensors", "steps/train_ngram.py (stage 3)")
+
+
+def run(options: Options) -> Outcome:
+    try:
+        from egret.graph.hlg import compile_hlg
+    except ImportError as error:
+        raise EgretError(
+            f"the graph needs k2, which cannot be imported ({error}); install it (utils/doctor.py says how), or "
+            f"decode without a graph: --method ctc_greedy"
+        ) from None
+    lang = Lang.read(options.lang)
+    lexicon = arcs.load(options.lang / "L_disambig.safetensors")
+    grammar = arcs.load(options.grammar)
+    highest = int(grammar.arcs[:, 2].max(initial=0))
+    if highest >= len(lang.words):
+        raise EgretError(
+            f"{options.grammar}: word id {highest} is not in {options.lang}/words.txt; make G again"
+        )
+    graph, report = compile_hlg(
+        lexicon, grammar, len(lang.units), lang.first_disambiguation, lang.words[BACKOFF]
+    )
+    if not graph.num_arcs:
+        raise EgretError(
+            f"{options.grammar}: no sentence passes through both L and G; is the LM of another lexicon?"
+        )
+    arcs.save(options.out / "HLG.safetensors", graph, arcs.identity(lang))
+    write_json(options.out / "report.json", report)
+    log.info(
+        "HLG: %(states)d states, %(arcs)d arcs, %(seconds).1f s, peak memory %(peak_memory_mib)d MiB", report
+    )
+    return Outcome([options.out / "HLG.safetensors"], report)
+
+
+STEP = Step(
+    name="compile_graph",
+    version=1,
+    options=Options,
+    run=run,
+    description=__doc__ or "",
+    example="steps/compile_graph.py --lang data/lang_phone --grammar data/lm/G_3gram.safetensors "
+    "--out data/graph_phone_3gram",
+)
+
+if __name__ == "__main__":
+    main(STEP)

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Recognise the dev and test parts by one or several methods; parameters are chosen on dev and applied to test."""
+
+import shutil
+from pathlib import Path
+
+from egret.base.files import write_json, write_jsonl
+from egret.base.log import log
+from egret.base.program import Outcome, Step, main
+from egret.decoding.options import DecodeOptions
+
+
+def run(options: DecodeOptions) -> Outcome:
+    from egret.decoding.recognise import make_recogniser, recognise
+
+    recogniser = make_recogniser(options)
+    settings, chosen_on = recogniser.settings, "fixed"
+    outputs: list[Path] = []
+    counts: dict[str, int] = {}
+    if options.dev_cuts:
+        results, took = recognise(recogniser, options.dev_cuts, settings)
+        settings, chosen_on = choose(options.dev_cuts, results), options.dev_cuts.stem
+        results = [result for result in results if result.params in settings[result.method]]
+        outputs += leave(options.out, options.dev_cuts.stem, results, took, chosen_on)
+        counts[options.dev_cuts.stem] = len(results[0].hypotheses)
+    else:
+        for method, tried in settings.items():
+            if len(tried) > 1:
+                log.info("%s: no dev part to choose %d settings on; the first is used", method, len(tried))
+        settings = {method: tried[:1] for method, tried in settings.items()}
+    for cuts in options.test_cuts:
+        results, took = recognise(recogniser, cuts, settings)
+        outputs += leave(options.out, cuts.stem, results, took, chosen_on)
+        counts[cuts.stem] = len(results[0].hypotheses)
+    return Outcome(outputs, {f"utterances of {part}": count for part, count in counts.items()})
+
+
+def choose(dev_cuts: Path, results: list) -> dict[str, list[dict]]:
+    """Each method's setting with the fewest word errors on dev; of equals the first."""
+    from egret.corpus.cuts import references
+    from egret.scoring.errors import count_errors
+
+    texts = {name: text.split() for name, text in references(dev_cuts).items()}
+    best: dict[str, tuple[int, dict]] = {}
+    for result in results:
+        errors = count_errors(texts, {hyp["id"]: hyp["words"] for hyp in result.hypotheses}).errors
+        log.info("dev: %s %s: %d errors", result.method, result.params, errors)
+        if result.method not in best or errors < best[result.method][0]:
+            best[result.method] = (errors, result.params)
+    return {method: [params] for method, (_, params) in best.items()}
+
+
+def leave(out: Path, part: str, results: list, took: dict[str, float], chosen_on: str) -> list[Path]:
+    """Write hypotheses and parameters of each method below `out`."""
+    written = []
+    audio = took["audio_seconds"]
+    for result in results:
+        folder = out / f"{part}_{result.method}"
+        shutil.rmtree(folder, ignore_errors=True)  # scores of other hypotheses must not stay beside these
+        folder.mkdir(parents=True)
+        rtf = {
+            "encoder": round(took["encoder_seconds"] / audio, 5),
+            "search": round(result.seconds / audio, 5),
+        }
+        about = {"part": part, "method": result.method, "params": result.params, "chosen_on": chosen_on}
+        write_jsonl(folder / "hyp.jsonl", result.hypotheses)
+        write_json(folder / "params.json", {**about, "rtf": {**rtf, "audio_seconds": round(audio, 2)}})
+        log.info("%s %s: %d utterances, real-time factor %.4f encoder, %.4f search",
+                 part, result.method, len(result.hypotheses), rtf["encoder"], rtf["search"])  # fmt: skip
+        written += [folder / "hyp.jsonl", folder / "params.json"]
+    return written
+
+
+STEP = Step(
+    name="decode",
+    version=1,
+    options=DecodeOptions,
+    run=run,
+    description=__doc__ or "",
+    example="steps/decode.py --experiment exp/tdnn_phone --lang data/lang_phone --graph data/graph_phone_3gram "
+    "--test-cuts data/fbank/test.jsonl --method ctc_greedy hlg_1best --out exp/tdnn_phone/decode",
+)
+
+if __name__ == "__main__":
+    main(STEP)

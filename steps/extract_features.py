@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Extract log mel filter banks of cuts, divided over jobs, and their global mean and variance."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from egret.base.files import atomic_open, atomic_path, open_text, read_jsonl, write_json, write_jsonl
+from egret.base.log import log, progress
+from egret.base.options import group, infile
+from egret.base.program import Outcome, ParallelOptions, ParallelStep, main, share_folder
+from egret.features.extractor import FbankOptions, make_extractor
+from egret.features.stats import Stats
+from egret.features.store import Archive, batches
+
+
+@dataclass(kw_only=True)
+class Options(ParallelOptions):
+    cuts: list[Path] = infile("manifests of cuts, one for each part", "stage 0 (local/prepare.py)")
+    fbank: FbankOptions = group(FbankOptions)
+
+
+def part_name(manifest: Path) -> str:
+    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def share_of(manifest: Path, job: int, jobs: int) -> list[dict]:
+    """The job's share of a manifest: consecutive cuts, shares differing by at most one cut."""
+    with open_text(manifest) as lines:
+        total = sum(1 for _ in lines)
+    first, last = total * (job - 1) // jobs, total * job // jobs
+    with open_text(manifest) as lines:
+        return [json.loads(line) for place, line in enumerate(lines) if first <= place < last]
+
+
+def extract_share(options: Options) -> Outcome:
+    folder = share_folder(options)
+    name, extract = make_extractor(options.fbank)
+    outputs = []
+    count = 0
+    for manifest in options.cuts:
+        part = part_name(manifest)
+        cuts = share_of(manifest, options.job, options.nj)
+        stats = Stats.zero(options.fbank.num_mel_bins)
+        placed = []
+        with atomic_path(folder / f"{part}.lca") as hidden, open(hidden, "wb") as file:
+            archive = Archive(file, folder / f"{part}.lca", options.fbank, name)
+            pairs = (zip(some, extract(waves), strict=True) for some, waves in batches(cuts))
+            for cut, features in progress(chain.from_iterable(pairs), len(cuts), f"features of {part}"):
+                placed.append(archive.add(cut, features))
+                stats.add(features)
+        write_jsonl(folder / f"{part}.jsonl", placed)
+        stats.save(folder / f"{part}.stats.safetensors")
+        write_json(folder / "extractor.json", {"extractor": name})
+        outputs += [folder / f"{part}{ending}" for ending in (".lca", ".jsonl", ".stats.safetensors")]
+        count += len(placed)
+    return Outcome(outputs, {"extractor": name, "utterances": count})
+
+
+def combine(options: Options) -> Outcome:
+    """Join the shares: one manifest and one set of sums for each part."""
+    out = options.out
+    shares = [share_folder(options, job) for job in range(1, options.nj + 1)]
+    report: dict = {
+        "extractor": json.loads((shares[0] / "extractor.json").read_text())["extractor"],
+        "parts": {},
+    }
+    outputs = []
+    for manifest in options.cuts:
+        part = part_name(manifest)
+        with atomic_open(out / f"{part}.jsonl") as joined:
+            for share in shares:
+                with open_text(share / f"{part}.jsonl") as lines:
+                    shutil.copyfileobj(lines, joined)
+        stats = Stats.zero(options.fbank.num_mel_bins)
+        for share in shares:
+            stats += Stats.load(share / f"{part}.stats.safetensors")
+        stats.save(out / f"{part}.stats.safetensors")
+        hours = sum(cut["duration"] for cut in read_jsonl(out / f"{part}.jsonl")) / 3600
+        rows = sum(1 for _ in read_jsonl(out / f"{part}.jsonl"))
+        report["parts"][part] = {"utterances": rows, "hours": round(hours, 4), "frames": stats.frames}
+        log.info("%s: %d utterances in and out, %.3f hours, %d frames", part, rows, hours, stats.frames)
+        outputs += [out / f"{part}.jsonl", out / f"{part}.stats.safetensors"]
+    write_json(out / "report.json", report)
+    for other in out.glob("split*"):  # shares of an earlier run with another number of jobs
+        if other != shares[0].parent:
+            shutil.rmtree(other)
+    counts = {
+        "extractor": report["extractor"],
+        "utterances": sum(p["utterances"] for p in report["parts"].values()),
+    }
+    return Outcome([*outputs, out / "report.json"], counts)
+
+
+STEP = ParallelStep(
+    name="extract_features",
+    version=1,
+    options=Options,
+    run=extract_share,
+    combine=combine,
+    description=__doc__ or "",
+    example="steps/extract_features.py --cuts data/cuts/train.jsonl data/cuts/test.jsonl --out data/fbank --nj 4",
+)
+
+if __name__ == "__main__":
+    main(STEP)

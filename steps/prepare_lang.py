@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Make a lang folder: units, words, lexicon and L, from a dictionary (phones) or from the transcripts (words)."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from egret.base.errors import EgretError, UsageError, first_few
+from egret.base.files import write_json, write_text
+from egret.base.log import log
+from egret.base.options import infile, option
+from egret.base.program import Outcome, OutOptions, Step, main
+from egret.corpus.cuts import references
+from egret.graph import arcs
+from egret.graph.lexicon_graph import lexicon_graph
+from egret.lang.lexicon import Lexicon, disambiguate, read_lexicon, word_lexicon, write_lexicon
+from egret.lang.normalise import identity
+from egret.lang.symbols import SPECIAL_TOKENS, format_symbols, token_table, word_table
+
+
+@dataclass(kw_only=True)
+class Options(OutOptions):
+    kind: Literal["phone", "word"] = option("phone", "units: phones of a dictionary, or whole words")
+    lexicon: Path | None = infile("dictionary, `word phone phone ...` a line", default=None)
+    cuts: list[Path] = infile(
+        "training cuts: their words are checked, or are the units", "stage 0", default=[]
+    )
+    silence: str = option("", "token of optional silence between words; empty: none")
+    silence_probability: float = option(
+        0.5, "of silence at the start and after each word", above=0, maximum=0.999
+    )
+    oov: str = option("", "word of the lexicon that stands for words it lacks; empty: there is none")
+    normaliser: str = option("plain", "text normaliser of the transcripts")
+
+
+def make_lexicon(options: Options, words: Counter) -> Lexicon:
+    """The lexicon asked for, checked against the words of the transcripts."""
+    if options.kind == "word":
+        if options.lexicon is not None:
+            raise UsageError("--lexicon goes with --kind phone; words are taken from --cuts")
+        if not words:
+            raise EgretError("--kind word: no words in --cuts; give the training cuts")
+        return word_lexicon(words)
+    if options.lexicon is None:
+        raise UsageError("--kind phone needs --lexicon, a dictionary of `word phone phone ...`")
+    lexicon = read_lexicon(options.lexicon)
+    known = {word for word, _ in lexicon}
+    if options.oov and options.oov not in known:
+        raise EgretError(f"--oov {options.oov}: {options.lexicon} has no such word; add it with its phones")
+    missing = Counter({word: count for word, count in words.items() if word not in known})
+    if missing:
+        named = first_few([f"{word} ({count}x)" for word, count in missing.most_common()])
+        if not options.oov:
+            raise EgretError(
+                f"{options.lexicon}: lacks {len(missing)} words of the transcripts, {named}; "
+                f"add them, or say with --oov WORD which word stands for them"
+            )
+        log.info("%d words of the transcripts are not in the lexicon and become %s: %s",
+                 len(missing), options.oov, named)  # fmt: skip
+    return lexicon
+
+
+def run(options: Options) -> Outcome:
+    words = Counter(
+        word for path in options.cuts for text in references(path).values() for word in text.split()
+    )
+    lexicon = make_lexicon(options, words)
+    units = sorted({token for _, tokens in lexicon for token in tokens} | ({options.silence} - {""}))
+    for unit in units:
+        if unit in SPECIAL_TOKENS or unit.startswith("#"):
+            raise EgretError(f"{options.lexicon}: the token {unit!r} has a reserved name; rename it")
+    marked, used = disambiguate(lexicon)
+    silence_mark = f"#{used + 1}" if options.silence else None
+    tokens = token_table(units, used + 1 if options.silence else used)
+    symbols = word_table(sorted({word for word, _ in lexicon}))
+
+    out = options.out
+    write_text(out / "tokens.txt", format_symbols(tokens))
+    write_text(out / "words.txt", format_symbols(symbols))
+    write_text(out / "lexicon.txt", write_lexicon(lexicon))
+    write_text(out / "lexicon_disambig.txt", write_lexicon(marked))
+    pause = {"silence": options.silence or None, "silence_probability": options.silence_probability}
+    plain = lexicon_graph(lexicon, tokens, symbols, **pause)
+    arcs.save(out / "L.safetensors", plain)
+    graph = lexicon_graph(marked, tokens, symbols, **pause,
+                          silence_disambiguation=silence_mark, backoff_loop=True)  # fmt: skip
+    arcs.save(out / "L_disambig.safetensors", graph)
+    silence = (
+        {"token": options.silence, "probability": options.silence_probability} if options.silence else None
+    )
+    about = {
+        "kind": options.kind,
+        "units": len(SPECIAL_TOKENS) + len(units),
+        "special": {name: tokens[name] for name in SPECIAL_TOKENS},
+        "silence": silence,
+        "oov": options.oov,
+        "normaliser": identity(options.normaliser),
+    }
+    write_json(out / "unit.json", about)
+    names = ["tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "unit.json"]
+    outputs = [out / name for name in [*names, "L.safetensors", "L_disambig.safetensors"]]
+    counts = {
+        "units": len(units),
+        "words": len(symbols) - 4,
+        "pronunciations": len(lexicon),
+        "arcs": graph.num_arcs,
+    }
+    return Outcome(outputs, counts)
+
+
+STEP = Step(
+    name="prepare_lang",
+    version=1,
+    options=Options,
+    run=run,
+    description=__doc__ or "",
+    example="steps/prepare_lang.py --lexicon conf/lexicon.txt --silence SIL --out data/lang_phone",
+)
+
+if __name__ == "__main__":
+    main(STEP)

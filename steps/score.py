@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Score decodings against the transcripts of their cuts: WER and CER with intervals, details, and the best method."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from egret.base.errors import EgretError, first_few
+from egret.base.files import write_json
+from egret.base.log import log
+from egret.base.options import StepOptions, infile, option, outdir
+from egret.base.program import Outcome, Step, main
+from egret.base.stamps import fingerprint
+
+
+@dataclass(kw_only=True)
+class Options(StepOptions):
+    decode: Path = outdir("folder of decodings, exp/<name>/decode; scores are left beside each hyp.jsonl")
+    cuts: list[Path] = infile("manifests with the transcripts; a manifest's name is that of its part", "stage 0")
+    dev_part: str = option("", "part on which the best method is chosen; empty: there is none")
+    main_method: str = option("", "without a dev part, the method that counts")
+    metric: Literal["wer", "cer"] = option("wer", "what the best method is chosen by")
+    normaliser: str = option("plain", "text normaliser of transcripts and hypotheses")
+
+    @property
+    def out(self) -> Path:
+        """Where the stamp lies."""
+        return self.decode
+
+
+def decodings(folder: Path) -> list[Path]:
+    """The folders of single decodings, by name.
+
+    Raises:
+      EgretError: there are none, or one is not whole.
+    """
+    found = sorted(path.parent for path in folder.glob("*/hyp.jsonl"))
+    if not found:
+        raise EgretError(f"--decode {folder}: no decodings in it; they are made by steps/decode.py (stage 5)")
+    for path in found:
+        if not (path / "params.json").exists():
+            raise EgretError(f"{path}: has no params.json; decode again")
+    return found
+
+
+def hypotheses(options: Options) -> dict[str, str]:
+    files = [path / name for path in decodings(options.decode) for name in ("hyp.jsonl", "params.json")]
+    return {str(path.relative_to(options.decode)): fingerprint(path) for path in files}
+
+
+def part_name(manifest: Path) -> str:
+    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def run(options: Options) -> Outcome:
+    from egret.scoring.best import choose_best
+    from egret.scoring.report import LEAVES, References, read_params, score_decoding
+    from egret.scoring.tables import score_table
+
+    manifests = {part_name(path): path for path in options.cuts}
+    parts: dict[str, References] = {}
+    scores = []
+    folders = decodings(options.decode)
+    for folder in folders:
+        part = read_params(folder / "params.json")["part"]
+        if part not in manifests:
+            raise EgretError(f"{folder}: is of the part {part!r}, --cuts has {first_few(manifests)}; add its manifest")
+        if part not in parts:
+            parts[part] = References.read(manifests[part], options.normaliser)
+        scores.append(score_decoding(folder, parts[part], options.normaliser))
+    best = choose_best(scores, options.dev_part, options.main_method, options.metric)
+    write_json(options.decode.parent / "best.json", best)
+    print(score_table(scores), end="", flush=True)
+    how = f"chosen on {options.dev_part}" if options.dev_part else "fixed beforehand"
+    log.info("best: %s (%s)", best["method"], how)
+    outputs = [folder / name for folder in folders for name in LEAVES]
+    missing = sum(score["missing"] for score in scores)
+    return Outcome([*outputs, options.decode.parent / "best.json"], {"decodings": len(scores), "missing": missing})
+
+
+STEP = Step(
+    name="score",
+    version=1,
+    options=Options,
+    run=run,
+    description=__doc__ or "",
+    example="steps/score.py --decode exp/tdnn_phone/decode "
+    "--cuts data/cuts/dev.jsonl data/cuts/test.jsonl --dev-part dev",
+    more_inputs=hypotheses,
+)
+
+if __name__ == "__main__":
+    main(STEP)

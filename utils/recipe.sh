@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# The skeleton of every recipe; egs/<corpus>/run.sh sources it below its knobs. docs/shell.md is its manual.
+#
+# It parses the recipe's options, goes to the recipe's folder, sources path.sh and cmd.sh, and leaves
+#   $steps $utils       where the programs are
+#   $data $exp          where this run keeps its files, relative to the recipe's folder
+#   stage, finish       the stage loop (utils/stages.sh)
+#   resolve_path VALUE  a path that the user gave, as seen from the recipe's folder
+#
+# Bad options and --help are answered before path.sh, which may have to install something first.
+set -euo pipefail
+shopt -s inherit_errexit
+
+_recipe=${BASH_SOURCE[1]}
+_caller_dir=$PWD
+EGRET_ROOT=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+export EGRET_ROOT
+
+# shellcheck source=utils/options.sh
+. "$EGRET_ROOT/utils/options.sh"
+# shellcheck source=utils/stages.sh
+. "$EGRET_ROOT/utils/stages.sh"
+
+# resolve_path VALUE: a relative path means what it meant where the user typed it, if there is such a file;
+# otherwise it is left to the recipe's folder, and to the step to complain.
+resolve_path() {
+  if [[ -n $1 && $1 != /* && -e $_caller_dir/$1 ]]; then
+    printf '%s\n' "$_caller_dir/$1"
+  else
+    printf '%s\n' "$1"
+  fi
+}
+
+read_knobs "$_recipe"
+read_stages "$_recipe"
+parse_options "$@"
+if [[ $help == true ]]; then
+  print_help "$_recipe"
+  exit 0
+fi
+check_stage_range
+
+CDPATH='' cd -- "$(dirname -- "$_recipe")"
+# shellcheck source=/dev/null
+. "$EGRET_ROOT/path.sh"
+# shellcheck source=cmd.sh
+. "$EGRET_ROOT/cmd.sh"
+
+# shellcheck disable=SC2034  # for the recipe
+{
+  steps=$EGRET_ROOT/steps
+  utils=$EGRET_ROOT/utils
+  data=data
+  exp=exp
+}
+if [[ $mini == true ]]; then
+  data=mini/$data
+  exp=mini/$exp
+fi
+if [[ $force == true ]]; then
+  export EGRET_FORCE=1
+fi
+begin_stages
