@@ -10,6 +10,7 @@ pybind11. Its C++ sources need neither, because they reach a GPU only through to
 here as a plain torch extension. Nearly all the time goes into torch's headers: the 18 source files are
 gathered into two, one for each core of a small machine, which takes one minute instead of three.
 """
+
 from __future__ import annotations
 
 import argparse

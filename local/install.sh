@@ -85,13 +85,19 @@ parse_options() {
         [[ -n $value && $value != --* ]] || usage_error "$name needs a value"
         printf -v "${name#--}" '%s' "$value"
         ;;
-      *) usage_error "unknown option $name; did you mean $(nearest "$name" --profile --python --venv --torch --dev --force --help)?" ;;
+      *)
+        value=$(nearest "$name" --profile --python --venv --torch --dev --force --help)
+        usage_error "unknown option $name; did you mean $value?"
+        ;;
     esac
     shift
   done
   case ${profile:-default} in
     default | gpu | no-k2) ;;
-    *) usage_error "--profile $profile: there is default, gpu and no-k2; did you mean $(nearest "$profile" default gpu no-k2)?" ;;
+    *)
+      value=$(nearest "$profile" default gpu no-k2)
+      usage_error "--profile $profile: there is default, gpu and no-k2; did you mean $value?"
+      ;;
   esac
   if [[ $profile == default && -n $torch ]]; then
     usage_error "--torch: profile default has torch 1.13.1, because k2's wheel was built for it; try --profile no-k2"
@@ -130,6 +136,9 @@ recall() {
   read_note "$venv/.egret.json"
   if [[ -z $noted_profile ]]; then
     read_note "$venv/.egret.wanted"
+    if [[ $noted_profile == gpu ]]; then
+      noted_profile= # it may have been a guess, and must be free to fall back again
+    fi
   fi
   if [[ -z $profile || $profile == "$noted_profile" ]]; then
     profile=$noted_profile
@@ -342,7 +351,8 @@ reason() {
   case $last in
     *"No space left on device"*) echo "no space left on the disk of $venv or of $cache" ;;
     *"DO NOT MATCH THE HASHES"*) echo "a download differs from what the lock file pins; try again, or another package index" ;;
-    *"connection broken"* | *"Max retries exceeded"* | *"Read timed out"* | *"ProxyError"* | *"Network is unreachable"*)
+    *"(from versions: none)"* | *"connection broken"* | *"Max retries exceeded"* | *"Read timed out"* | \
+      *"ProxyError"* | *"Network is unreachable"*)
       echo "the package index cannot be reached; check network, proxy (HTTPS_PROXY) and pip config, then run this again"
       ;;
     *"Permission denied"*) echo "no permission to write; is $venv or $cache someone else's?" ;;

@@ -33,21 +33,13 @@ def run(options: Options) -> Outcome:
     grammar = arcs.load(options.grammar)
     highest = int(grammar.arcs[:, 2].max(initial=0))
     if highest >= len(lang.words):
-        raise EgretError(
-            f"{options.grammar}: word id {highest} is not in {options.lang}/words.txt; make G again"
-        )
-    graph, report = compile_hlg(
-        lexicon, grammar, len(lang.units), lang.first_disambiguation, lang.words[BACKOFF]
-    )
+        raise EgretError(f"{options.grammar}: word id {highest} is not in {options.lang}/words.txt; make G again")
+    graph, report = compile_hlg(lexicon, grammar, len(lang.units), lang.first_disambiguation, lang.words[BACKOFF])
     if not graph.num_arcs:
-        raise EgretError(
-            f"{options.grammar}: no sentence passes through both L and G; is the LM of another lexicon?"
-        )
+        raise EgretError(f"{options.grammar}: no sentence passes through both L and G; is the LM of another lexicon?")
     arcs.save(options.out / "HLG.safetensors", graph, arcs.identity(lang))
     write_json(options.out / "report.json", report)
-    log.info(
-        "HLG: %(states)d states, %(arcs)d arcs, %(seconds).1f s, peak memory %(peak_memory_mib)d MiB", report
-    )
+    log.info("HLG: %(states)d states, %(arcs)d arcs, %(seconds).1f s, peak memory %(peak_memory_mib)d MiB", report)
     return Outcome([options.out / "HLG.safetensors"], report)
 
 

@@ -23,13 +23,9 @@ from egret.lang.symbols import SPECIAL_TOKENS, format_symbols, token_table, word
 class Options(OutOptions):
     kind: Literal["phone", "word"] = option("phone", "units: phones of a dictionary, or whole words")
     lexicon: Path | None = infile("dictionary, `word phone phone ...` a line", default=None)
-    cuts: list[Path] = infile(
-        "training cuts: their words are checked, or are the units", "stage 0", default=[]
-    )
+    cuts: list[Path] = infile("training cuts: their words are checked, or are the units", "stage 0", default=[])
     silence: str = option("", "token of optional silence between words; empty: none")
-    silence_probability: float = option(
-        0.5, "of silence at the start and after each word", above=0, maximum=0.999
-    )
+    silence_probability: float = option(0.5, "of silence at the start and after each word", above=0, maximum=0.999)
     oov: str = option("", "word of the lexicon that stands for words it lacks; empty: there is none")
     normaliser: str = option("plain", "text normaliser of the transcripts")
 
@@ -62,9 +58,7 @@ def make_lexicon(options: Options, words: Counter) -> Lexicon:
 
 
 def run(options: Options) -> Outcome:
-    words = Counter(
-        word for path in options.cuts for text in references(path).values() for word in text.split()
-    )
+    words = Counter(word for path in options.cuts for text in references(path).values() for word in text.split())
     lexicon = make_lexicon(options, words)
     units = sorted({token for _, tokens in lexicon for token in tokens} | ({options.silence} - {""}))
     for unit in units:
@@ -86,9 +80,7 @@ def run(options: Options) -> Outcome:
     graph = lexicon_graph(marked, tokens, symbols, **pause,
                           silence_disambiguation=silence_mark, backoff_loop=True)  # fmt: skip
     arcs.save(out / "L_disambig.safetensors", graph)
-    silence = (
-        {"token": options.silence, "probability": options.silence_probability} if options.silence else None
-    )
+    silence = {"token": options.silence, "probability": options.silence_probability} if options.silence else None
     about = {
         "kind": options.kind,
         "units": len(SPECIAL_TOKENS) + len(units),

@@ -3,6 +3,7 @@
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +20,7 @@ from egret.lm.arpa import UNKNOWN_NAMES
 from egret.lm.ngram import RESERVED, TextCounts
 
 MOST_FREQUENT = 50  # words named in the report
-PERPLEXITY_SENTENCES = 200_000  # of the training text at most; every k-th where there are more
+PERPLEXITY_SENTENCES = 50_000  # of the training text at most; every k-th where there are more
 
 
 @dataclass(kw_only=True)
@@ -85,8 +86,17 @@ def transcripts(cuts: list[Path], normaliser: str) -> Iterator[str]:
             yield normalise(text, normaliser)
 
 
-def estimate(options: Options, vocabulary: Vocabulary, work: Path, raw: Path) -> tuple[TextCounts, bool]:
-    """Write the training text and an ARPA model of it; returns counts and whether discounts fell back."""
+@dataclass(frozen=True)
+class Estimate:
+    """What a model was estimated from, whether discounts fell back, and for how many unseen words it has room."""
+
+    text: TextCounts
+    fell_back: bool = False
+    padding: int = 0
+
+
+def estimate(options: Options, vocabulary: Vocabulary, work: Path, raw: Path) -> Estimate:
+    """Write the training text `work`/train.txt and an ARPA model of it."""
     from egret.lm.ngram import SURROGATE, estimate_unigrams, lmplz, sentences_of, write_training_text
 
     def sentences() -> Iterator[str]:
@@ -105,15 +115,26 @@ def estimate(options: Options, vocabulary: Vocabulary, work: Path, raw: Path) ->
         raise EgretError(
             f"{where}: none of its words is in {options.lang}/words.txt; is it of another language or case?"
         )
+    seen = (counts.words.keys() - outside) | ({stands_for} if outside else set())
+    unseen = len(vocabulary.known - seen)
     if options.order == 1:
-        kept = type(counts.words)({word: n for word, n in counts.words.items() if word not in outside})
+        kept = Counter({word: n for word, n in counts.words.items() if word not in outside})
         if outside:
             kept[stands_for] += sum(counts.words[word] for word in outside)
         estimate_unigrams(kept, counts.sentences, raw)
-        return counts, False
-    fell_back = lmplz(work / "train.txt", raw, options.order, options.prune, options.discount_fallback,
-                      options.memory, vocabulary.known, stands_for if outside else "")  # fmt: skip
-    return counts, fell_back
+        return Estimate(counts)
+    fell_back = lmplz(
+        work / "train.txt",
+        raw,
+        options.order,
+        options.prune,
+        options.discount_fallback,
+        options.memory,
+        vocabulary.known,
+        stands_for if outside else "",
+        len(seen) + unseen + 2 if unseen else 0,  # and </s> and the unknown word
+    )
+    return Estimate(counts, fell_back, unseen)
 
 
 def report_oov(counts: TextCounts, known: frozenset[str]) -> dict[str, Any]:
@@ -173,13 +194,14 @@ def make(options: Options, vocabulary: Vocabulary, work: Path) -> tuple[list[Pat
     from egret.lm.ngram import SURROGATE, build_binary
 
     out, order = options.out, options.order
-    text, fell_back = TextCounts.none(), False
+    made = Estimate(TextCounts.none())
     source = options.arpa
     if source is None:
         source = work / "raw.arpa"
-        text, fell_back = estimate(options, vocabulary, work, source)
+        made = estimate(options, vocabulary, work, source)
+    text = made.text
     full = work / "full.arpa"
-    done = complete(source, full, vocabulary.words, SURROGATE)
+    done = complete(source, full, vocabulary.words, SURROGATE, made.padding)
     if len(done.ngrams) != order:
         raise EgretError(f"{source}: a model of order {len(done.ngrams)}; say --order {len(done.ngrams)}")
     source_size = "" if options.arpa else f" from {text.sentences} sentences"
@@ -196,14 +218,15 @@ def make(options: Options, vocabulary: Vocabulary, work: Path) -> tuple[list[Pat
     known = vocabulary.known
     oov = report_oov(text, known)
     if oov["types"]:
-        log.info("%d words of the text (%d tokens, %s %%) are not in the lexicon: %s", oov["types"], oov["tokens"],
-                 oov["percent"], first_few(f"{w} ({n}x)" for w, n in oov["most_frequent"].items()))  # fmt: skip
+        named = ", ".join(f"{word} ({count}x)" for word, count in islice(oov["most_frequent"].items(), 5))
+        log.info("%d words of the text (%d tokens, %s %%) are not in the lexicon, the most frequent %s",
+                 oov["types"], oov["tokens"], oov["percent"], named)  # fmt: skip
     unknown = vocabulary.oov or done.name
     report = {
         "order": order,
         "source": str(options.arpa) if options.arpa else "estimated",
         "method": None if options.arpa else "Witten-Bell" if order == 1 else "modified Kneser-Ney (lmplz)",
-        "discount_fallback": fell_back,
+        "discount_fallback": made.fell_back,
         "normaliser": identity(vocabulary.normaliser),
         "sentences": text.sentences,
         "words": text.tokens,

@@ -1,6 +1,8 @@
 """What several tests share."""
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,3 +22,32 @@ def real_corpus() -> Callable[[str], Path]:
         return folder / name
 
     return find
+
+
+@pytest.fixture
+def run_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Run a program of steps/ in this process: `run_step("score", folder, "--decode", ..., code=0)`.
+
+    Checks the exit code and returns all that it said; a process of its own would take longer to start than to run.
+    """
+
+    def run(name: str, folder: Path, *arguments: str, code: int = 0) -> str:
+        from egret.base.program import main
+
+        spec = importlib.util.spec_from_file_location(f"steps_{name}", ROOT / "steps" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
+        ended: object = 0
+        try:
+            main(module.STEP)
+        except SystemExit as error:
+            ended = error.code
+        said = "".join(capsys.readouterr())
+        assert ended == code, said
+        return said
+
+    return run

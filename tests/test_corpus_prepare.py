@@ -235,14 +235,17 @@ def test_cuts_are_what_lhotse_writes(good, tmp_path: Path):
         assert np.array_equal(cut.load_audio()[0], load(row)[0])
 
 
-def test_real_sphere_recordings_are_read_as_lhotse_reads_them(real_corpus, tmp_path: Path):
+@pytest.mark.corpus
+def test_real_sphere_recordings_are_read_as_lhotse_reads_them_through_libsndfile(real_corpus, tmp_path: Path):
     lhotse = pytest.importorskip("lhotse")
     files = sorted(real_corpus("an4").glob("wav/*/*/*.sph"))[:20]
     kept, _ = run(tmp_path, [said(path) for path in files])
     assert len(kept) == 20
     row = next(read_cuts(tmp_path / "cuts/train.jsonl"))
     cut = next(iter(lhotse.CutSet.from_jsonl(tmp_path / "cuts/train.jsonl")))
-    assert np.array_equal(cut.load_audio()[0], load(row)[0])
+    # Left to itself Lhotse wants the program sph2pipe for this format.
+    with lhotse.audio.audio_backend("LibsndfileBackend"):
+        assert np.array_equal(cut.load_audio()[0], load(row)[0])
 
 
 def test_the_same_corpus_gives_the_same_bytes_with_any_number_of_workers(good, tmp_path: Path):

@@ -1,7 +1,6 @@
 """Estimating n-gram models: the text that goes in, lmplz and its moods, unigrams, and the step as users call it."""
 
 import gzip
-import importlib.util
 import json
 import math
 import os
@@ -16,7 +15,6 @@ import pytest
 
 from egret.base.errors import EgretError
 from egret.base.files import read_json, write_jsonl
-from egret.base.program import Step, main
 from egret.graph import arcs
 from egret.lang.symbols import format_symbols, word_table
 from egret.lm.ngram import SURROGATE, estimate_unigrams, lmplz, sentences_of, tool, write_training_text
@@ -64,30 +62,12 @@ def program(folder: Path, *arguments: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def train_ngram() -> Step:
-    spec = importlib.util.spec_from_file_location("train_ngram", ROOT / "steps" / "train_ngram.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["train_ngram"] = module
-    spec.loader.exec_module(module)
-    return module.STEP
-
-
 @pytest.fixture
-def step(train_ngram, project, monkeypatch, capsys):
+def step(run_step, project):
     """Run the step in this process, in `project`, and return what it said."""
 
     def run(*arguments: str, code: int = 0) -> str:
-        monkeypatch.chdir(project)
-        ended = 0
-        try:
-            main(train_ngram, ["--lang", "lang", *arguments])
-        except SystemExit as error:
-            ended = error.code
-        said = "".join(capsys.readouterr())
-        assert ended == code, said
-        return said
+        return run_step("train_ngram", project, "--lang", "lang", *arguments, code=code)
 
     return run
 
@@ -238,6 +218,27 @@ def test_words_of_the_lexicon_that_the_text_lacks_are_reported_with_their_probab
     share = 3 / (240 + 30 + 3) / 3
     assert [found[word] for word in ("MAYBE", "PERHAPS", "<unk>")] == pytest.approx([share] * 3, rel=1e-5)
     assert report["unknown"]["left"] == pytest.approx(share, rel=1e-5)
+
+
+@needs_kenlm
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("foreign", ["", " FOREIGN"])
+def test_unigrams_sum_to_one_however_many_words_were_unseen(project, step, order, foreign):
+    make_lang(project, ["NO", "YES", *(f"UNSEEN{number}" for number in range(50))])
+    write_cuts(project / "train.jsonl", [text + foreign for text in yes_or_no(1, 30)])
+    step("--cuts", "train.jsonl", "--order", str(order), "--out", "lm")
+    found = unigrams(project / "lm", order)
+    del found["<s>"]
+    assert sum(found.values()) == pytest.approx(1, abs=1e-5)
+
+
+@needs_kenlm
+def test_an_unseen_word_is_about_as_probable_as_interpolation_with_a_uniform_distribution_makes_it(project, step):
+    make_lang(project, ["NO", "YES", *(f"UNSEEN{number}" for number in range(50))])
+    step("--cuts", "train.jsonl", "--order", "2", "--out", "lm")
+    report = read_json(project / "lm" / "report.json")
+    assert report["unknown"]["each_unseen_word"] == pytest.approx(report["unknown"]["mass"] / 51)
+    assert report["unknown"]["mass"] > 0.1
 
 
 @needs_kenlm

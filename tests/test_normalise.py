@@ -54,5 +54,5 @@ def test_an_identity_is_a_name_and_a_version():
 
 
 def test_an_unknown_name_is_wrong_usage_and_the_nearest_is_suggested():
-    with pytest.raises(UsageError, match="'plian': there is no such; did you mean 'plain'?"):
+    with pytest.raises(UsageError, match="'plian': there is no such; did you mean 'plain'"):
         normalise("a", "plian")

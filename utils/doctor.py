@@ -9,6 +9,7 @@ use: $EGRET_VENV, or .venv in the project. Each check of a package runs in a pro
 crashes or hangs is just another line in the table. Exit code 0: all that the installed profile needs is there;
 1: something is missing.
 """
+
 from __future__ import annotations
 
 import argparse

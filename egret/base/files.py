@@ -1,5 +1,6 @@
 """Files that are whole whenever they exist: everything is written under a temporary name and renamed."""
 
+import glob
 import gzip
 import hashlib
 import io
@@ -14,9 +15,26 @@ from typing import IO, Any
 from egret.base.errors import EgretError
 
 
+def _umask() -> int:
+    mask = os.umask(0)  # the only way to read it is to set it
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()
+
+
 def temporary(path: Path) -> Path:
     """A hidden name beside `path` that no other process on any host of a shared disk uses."""
     return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes of this host that were killed have left of `path` under temporary names."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{os.uname().nodename}.*.tmp"):
+        pid = part.name.split(".")[-2]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -24,9 +42,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path for a file or folder; on success it takes the place of `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     part = temporary(path)
     try:
         yield part
+        if part.is_file():  # safetensors writes files that only their owner may read
+            part.chmod(0o666 & ~UMASK)
         if part.is_dir() and path.is_dir():  # rename() refuses to replace a folder that is not empty
             old = path.with_name(f".{path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
@@ -60,11 +81,7 @@ def atomic_open(path: Path) -> Iterator[IO[str]]:
 
 def open_text(path: Path) -> IO[str]:
     """UTF-8 text to read, gzipped or not by its name."""
-    return (
-        gzip.open(path, "rt", encoding="utf-8")
-        if Path(path).suffix == ".gz"
-        else open(path, encoding="utf-8")
-    )
+    return gzip.open(path, "rt", encoding="utf-8") if Path(path).suffix == ".gz" else open(path, encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -90,9 +107,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EgretError(
-            f"{path}: not valid JSON ({error}); remove it and run the step that makes it"
-        ) from error
+        raise EgretError(f"{path}: not valid JSON ({error}); remove it and run the step that makes it") from error
 
 
 def read_jsonl(path: Path) -> Iterator[dict]:

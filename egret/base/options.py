@@ -100,9 +100,7 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
         exit_on_error=True,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config", action="config", help="YAML file of options; the command line overrides it"
-    )
+    parser.add_argument("--config", action="config", help="YAML file of options; the command line overrides it")
     hints = dict(_hints(options))
     for name, item, _ in walk(options):
         kind = hints[name]

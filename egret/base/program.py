@@ -54,9 +54,7 @@ class ParallelOptions(OutOptions):
     """A step whose work is divided over jobs."""
 
     nj: int = runtime(1, "number of jobs", minimum=1)
-    job: int = runtime(
-        0, "do only this job's share, 1 to nj (set by the launcher); 0: all of them", minimum=0
-    )
+    job: int = runtime(0, "do only this job's share, 1 to nj (set by the launcher); 0: all of them", minimum=0)
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,7 @@ def read_stamp(folder: Path, step: str) -> dict[str, Any] | None:
         return None
 
 
-def write_stamp(
-    folder: Path, request: Request, outputs: list[Path], counts: dict[str, Any], seconds: float
-) -> None:
+def write_stamp(folder: Path, request: Request, outputs: list[Path], counts: dict[str, Any], seconds: float) -> None:
     """Record a finished step; `outputs` are the files that other steps read."""
     known = {}
     for path in outputs:
@@ -68,9 +66,7 @@ def write_stamp(
         known[os.path.relpath(path, folder)] = {  # an output may lie outside the folder
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
-            "sha256": sha256(path)
-            if state.st_size <= HASHED_UP_TO
-            else digest([request.options, request.inputs]),
+            "sha256": sha256(path) if state.st_size <= HASHED_UP_TO else digest([request.options, request.inputs]),
         }
     write_json(
         stamp_path(folder, request.step),
@@ -123,7 +119,7 @@ def fingerprint(path: Path) -> str:
       FileNotFoundError: there is no such file or folder.
     """
     if path.is_dir():
-        stamps = sorted(path.glob(".stamp.*.json"))
+        stamps = _stamps_in(path)
         if stamps:
             outputs = {
                 name: _content(path / name, known)
@@ -131,14 +127,23 @@ def fingerprint(path: Path) -> str:
                 for name, known in read_json(stamp)["outputs"].items()
             }
             return digest(outputs)
-        return digest({str(p.relative_to(path)): sha256(p) for p in sorted(path.rglob("*")) if p.is_file()})
+        return digest({str(p.relative_to(path)): sha256(p) for p in _files_in(path)})
     state = path.stat()
     for folder in list(path.parents)[:3]:
-        for stamp in folder.glob(".stamp.*.json"):
+        for stamp in _stamps_in(folder):
             known = read_json(stamp)["outputs"].get(str(path.relative_to(folder)))
             if known:
                 return _content(path, known)
     return sha256(path) if state.st_size <= HASHED_UP_TO else f"{state.st_size} {state.st_mtime_ns}"
+
+
+def _stamps_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(".stamp.*.json") if not path.name.endswith(".failed.json"))
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """All files below a folder, without the word that a failed step left there."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".stamp.")]
 
 
 def failure_path(folder: Path, step: str) -> Path:

@@ -12,13 +12,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from egret.base.errors import EgretError
 from egret.base.files import atomic_path, read_json, write_json
 from egret.base.log import log, progress
 
 MIB = 1 << 20
+BLOCK = 1 << 16  # what is lost of a connection that breaks is less than this
 CONNECT_SECONDS, READ_SECONDS = 20, 60
 
 
@@ -67,6 +68,7 @@ def fetch(
                 time.sleep(pause * failures)
         if wrong := _wrong_digest(part, expected):
             part.unlink()
+            _about(part).unlink(missing_ok=True)
             raise EgretError(f"{url}: the content is not what it should be ({wrong}); it has been removed")
         os.replace(part, to)
         _about(part).unlink(missing_ok=True)
@@ -118,12 +120,11 @@ def _receive(url: str, part: Path) -> None:
             if reply.status_code not in (200, 206):
                 raise EgretError(f"{url}: the server answers {reply.status_code} {reply.reason}; check the address")
             write_json(_about(part), {"url": url, "validator": _named_version(reply)})
-            blocks = reply.iter_content(MIB)
-            with open(part, "ab" if reply.status_code == 206 else "wb") as out:
-                start = have if reply.status_code == 206 else 0
-                count = max(1, ((total or 0) - start + MIB - 1) // MIB)
-                for block in progress(blocks, count, f"{part.stem}, MiB"):
-                    out.write(block)
+            mode, start = ("ab", have) if reply.status_code == 206 else ("wb", 0)
+            with open(part, mode) as out:
+                count = ((total or start) - start) // MIB
+                for _ in progress(_save(reply, out), count, f"{part.stem}, MiB"):
+                    pass
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema,
             requests.exceptions.MissingSchema) as error:  # fmt: skip
         raise EgretError(f"{url}: not an address that can be downloaded from ({error})") from None
@@ -131,6 +132,16 @@ def _receive(url: str, part: Path) -> None:
         raise _TryAgain(_short(error)) from None
     if total is not None and _size(part) < total:
         raise _TryAgain(f"the connection ended after {_size(part)} of {total} bytes")
+
+
+def _save(reply: Any, out: IO[bytes]) -> Iterator[None]:
+    """Write what comes, and say so at every whole MiB."""
+    written = 0
+    for block in reply.iter_content(BLOCK):
+        out.write(block)
+        written += len(block)
+        if written % MIB < len(block):
+            yield
 
 
 def _about(part: Path) -> Path:

@@ -54,9 +54,7 @@ class GraphDecoder:
             max_active_states=options.max_active,
         )
 
-    def decode(
-        self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float
-    ) -> list[Best]:
+    def decode(self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float) -> list[Best]:
         """The best path of each utterance; one that no path through the graph fits gets no words."""
         order = torch.argsort(lengths, descending=True, stable=True)
         paths = k2.shortest_path(

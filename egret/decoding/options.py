@@ -13,9 +13,7 @@ METHODS = ["ctc_greedy", "hlg_1best"]
 class HlgOptions:
     """Search in the decoding graph HLG."""
 
-    search_beam: float = option(
-        20.0, "paths that are worse by more than this are dropped while searching", above=0
-    )
+    search_beam: float = option(20.0, "paths that are worse by more than this are dropped while searching", above=0)
     output_beam: float = option(8.0, "and by more than this, in the lattice", above=0)
     min_active: int = option(30, "states kept at a frame whatever the beam", minimum=1)
     max_active: int = option(10000, "states kept at a frame at most", minimum=1)

@@ -64,9 +64,7 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
         elif method == "hlg_1best":
             searches[method], settings[method] = hlg_search(options, lang)
         else:
-            raise UsageError(
-                f"--method {method}: unknown{nearest(method, METHODS)}; there are {', '.join(METHODS)}"
-            )
+            raise UsageError(f"--method {method}: unknown{nearest(method, METHODS)}; there are {', '.join(METHODS)}")
     return Recogniser(model, searches, settings, options.max_duration)
 
 
@@ -91,9 +89,7 @@ def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[st
 
     def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
         return [
-            hypothesis(
-                lang, best.tokens, [lang.word_names[word] for word in best.words], {"total": best.score}
-            )
+            hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], {"total": best.score})
             for best in decoder.decode(log_probs, lengths, beams, params["graph_scale"])
         ]
 

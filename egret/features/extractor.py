@@ -27,12 +27,8 @@ class FbankOptions:
     frame_shift: float = option(0.01, "seconds from one frame to the next", above=0)
     low_freq: float = option(20.0, "lowest frequency in Hz", minimum=0)
     high_freq: float = option(-400.0, "highest frequency in Hz; negative: below half the sampling rate")
-    dither: float = option(
-        0.0, "standard deviation of the noise added to the samples; 0: the same every time"
-    )
-    extractor: Literal["auto", "kaldifeat", "lhotse"] = option(
-        "auto", "auto: kaldifeat where it is installed"
-    )
+    dither: float = option(0.0, "standard deviation of the noise added to the samples; 0: the same every time")
+    extractor: Literal["auto", "kaldifeat", "lhotse"] = option("auto", "auto: kaldifeat where it is installed")
 
 
 def num_frames(samples: int, options: FbankOptions) -> int:

@@ -62,9 +62,7 @@ class Archive:
 
         expected = num_frames(round(cut["duration"] * self.options.sampling_rate), self.options)
         if len(features) != expected:
-            raise EgretError(
-                f"{cut['id']}: {len(features)} frames where {expected} are due; check the recording"
-            )
+            raise EgretError(f"{cut['id']}: {len(features)} frames where {expected} are due; check the recording")
         offset = self.file.tell()
         # lilcom overwrites what it compresses.
         chunks = lilcom_compress_chunked(features.copy(), tick_power=TICK_POWER, chunk_size=CHUNK_FRAMES)

@@ -65,9 +65,7 @@ def from_rows(rows: list[tuple[int, int, int, int, float]], final: int) -> ArcTa
     rows = sorted(rows, key=lambda row: (row[0], row[2], row[1]))
     table = np.array([row[:4] for row in rows], dtype=np.int32).reshape(-1, 4)
     scores = np.array([row[4] for row in rows], dtype=np.float32)
-    if len(table) and (
-        table[:, :2].max() != final or not ((table[:, 1] == final) == (table[:, 2] == -1)).all()
-    ):
+    if len(table) and (table[:, :2].max() != final or not ((table[:, 1] == final) == (table[:, 2] == -1)).all()):
         raise ValueError("the last state must be the final one, and only arcs into it have label -1")
     return ArcTable(table[:, :3].copy(), scores, table[:, 3].copy())
 

@@ -77,11 +77,7 @@ class Lang:
                 f"to one of its words with --oov (steps/prepare_lang.py)"
             )
         oov = self.about["oov"]
-        return [
-            token
-            for word in text.split()
-            for token in self.pronunciations.get(word) or self.pronunciations[oov]
-        ]
+        return [token for word in text.split() for token in self.pronunciations.get(word) or self.pronunciations[oov]]
 
     def decode(self, tokens: list[int]) -> list[str]:
         """The words that a sequence of unit ids stands for, without a language model.

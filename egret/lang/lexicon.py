@@ -33,9 +33,7 @@ def read_lexicon(path: Path) -> Lexicon:
                     continue
                 word, tokens = VARIANT.sub("", fields[0]), fields[1:]
                 if not tokens:
-                    raise EgretError(
-                        f"{path}:{number}: the word {word!r} has no pronunciation; add its tokens"
-                    )
+                    raise EgretError(f"{path}:{number}: the word {word!r} has no pronunciation; add its tokens")
                 if (word, tuple(tokens)) not in seen:
                     seen.add((word, tuple(tokens)))
                     entries.append((word, tokens))
@@ -44,9 +42,7 @@ def read_lexicon(path: Path) -> Lexicon:
     except UnicodeDecodeError as error:
         raise EgretError(f"{path}: not UTF-8 text ({error}); convert it with iconv") from None
     if not entries:
-        raise EgretError(
-            f"{path}: the lexicon is empty; it needs a line `word token token ...` for each word"
-        )
+        raise EgretError(f"{path}: the lexicon is empty; it needs a line `word token token ...` for each word")
     return entries
 
 

@@ -37,9 +37,7 @@ def read_symbols(path: Path) -> Symbols:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise EgretError(
-            f"{path}: no such symbol table; it is made by steps/prepare_lang.py (stage 2)"
-        ) from None
+        raise EgretError(f"{path}: no such symbol table; it is made by steps/prepare_lang.py (stage 2)") from None
     for number, line in enumerate(lines, 1):
         name, _, value = line.rpartition(" ")
         if not name or not value.isdigit():

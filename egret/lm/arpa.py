@@ -143,7 +143,7 @@ def _check_count(path: Path, order: int, stated: int, found: int) -> None:
         )
 
 
-def complete(source: Path, target: Path, words: Iterable[str], surrogate: str = "") -> Completion:
+def complete(source: Path, target: Path, words: Iterable[str], surrogate: str = "", padding: int = 0) -> Completion:
     """Copy a model so that each of `words` has a unigram; the counts of all orders are checked on the way.
 
     A word that the model has not seen shares the unknown word's probability evenly with the other ones and with
@@ -158,6 +158,7 @@ def complete(source: Path, target: Path, words: Iterable[str], surrogate: str = 
         the unknown word is spelt in the completed model.
       surrogate: a word of the model that stands for the unknown words of its training text; it is renamed to
         the unknown word, which gets its probability besides its own.
+      padding: words for which the model left as much probability as for the unknown word, besides that one.
 
     Raises:
       EgretError: the file is not there, empty, no ARPA model, damaged or cut short.
@@ -172,7 +173,7 @@ def complete(source: Path, target: Path, words: Iterable[str], surrogate: str = 
             if symbol.encode() not in unigrams:
                 raise EgretError(f"{source}: has no unigram {symbol}; a model of sentences is needed")
         renames = {each: name for each in (*UNKNOWN, surrogate.encode()) if each in unigrams and each != name}
-        done = _complete_unigrams(unigrams, wanted, name, surrogate.encode(), counts)
+        done = _complete_unigrams(unigrams, wanted, name, surrogate.encode(), counts, padding)
         out.write(b"\\data\\\n")
         out.writelines(b"ngram %d=%d\n" % pair for pair in enumerate(done.ngrams, 1))
         out.write(b"\n\\1-grams:\n")
@@ -185,12 +186,12 @@ def complete(source: Path, target: Path, words: Iterable[str], surrogate: str = 
 
 
 def _complete_unigrams(
-    unigrams: Unigrams, wanted: set[bytes], name: bytes, surrogate: bytes, counts: list[int]
+    unigrams: Unigrams, wanted: set[bytes], name: bytes, surrogate: bytes, counts: list[int], padding: int
 ) -> Completion:
     """Add the unigrams that are wanted and give the unknown word what is left, in place."""
     no_weight = b"0" if len(counts) > 1 else b""
     unknown = [unigrams.pop(each) for each in UNKNOWN if each in unigrams]
-    mass, origin = sum(10**p for p, _ in unknown if p > NOTHING), "<unk>"
+    mass, origin = (padding + 1) * sum(10**p for p, _ in unknown if p > NOTHING), "<unk>"
     in_text = [unigrams.pop(surrogate)] if surrogate in unigrams else []
     if not mass:
         present = (p for word, (p, _) in unigrams.items() if p > NOTHING and word != START.encode())

@@ -55,7 +55,7 @@ def sentences_of(files: Iterable[Path], normaliser: str) -> Iterator[str]:
         try:
             with open_text(path) as lines:
                 for line in lines:
-                    yield normalise(line, normaliser)
+                    yield normalise(line.rstrip("\r\n"), normaliser)
         except FileNotFoundError:
             raise EgretError(f"{path}: no such text; check --text") from None
         except UnicodeDecodeError as error:
@@ -70,7 +70,7 @@ def write_training_text(path: Path, sentences: Iterable[str]) -> TextCounts:
     with open(path, "w", encoding="utf-8", newline="\n") as out:
         for sentence in sentences:
             words = sentence.split()
-            if not RESERVED.isdisjoint(words):
+            if ("<" in sentence or "#" in sentence) and not RESERVED.isdisjoint(words):
                 kept = [word for word in words if word not in RESERVED]
                 counts.reserved += len(words) - len(kept)
                 words = kept
@@ -120,6 +120,7 @@ def lmplz(
     memory: str,
     known: frozenset[str],
     stands_for: str,
+    vocabulary: int = 0,
 ) -> bool:
     """Estimate a model of order 2 or more with KenLM; returns whether it needed discount fallback.
 
@@ -130,6 +131,8 @@ def lmplz(
       memory: as lmplz takes it, such as 1G or 50%.
       known: words of the lexicon.
       stands_for: what other words become (SURROGATE or a word of the lexicon); empty: the text has no others.
+      vocabulary: count as many words when the unigrams are interpolated with a uniform distribution (lmplz
+        --vocab_pad): those that the text lacks are left the same share as the unknown word. 0: those of the text.
 
     Raises:
       EgretError: lmplz failed; with its own last lines.
@@ -139,6 +142,8 @@ def lmplz(
     command += ["--arpa", str(arpa)]
     if prune:
         command += ["--prune", *map(str, prune)]
+    if vocabulary:
+        command += ["--vocab_pad", str(vocabulary)]
     for fall_back in {"auto": [False, True], "always": [True], "never": [False]}[fallback]:
         extra = ["--discount_fallback"] if fall_back else []
         code, said = _feed([*command, *extra], text, known, stands_for)

@@ -22,9 +22,7 @@ class Tdnn(nn.Module):
         inputs = [features] + [options.dim] * (len(options.kernels) - 1)
         shapes = zip(inputs, options.kernels, options.dilations, options.strides, strict=True)
         self.layers = nn.ModuleList(
-            nn.Conv1d(
-                dim, options.dim, kernel, stride, padding=dilation * (kernel - 1) // 2, dilation=dilation
-            )
+            nn.Conv1d(dim, options.dim, kernel, stride, padding=dilation * (kernel - 1) // 2, dilation=dilation)
             for dim, kernel, dilation, stride in shapes
         )
         self.norms = nn.ModuleList(nn.LayerNorm(options.dim) for _ in options.kernels)

@@ -59,9 +59,7 @@ def restore(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer
     except EgretError:
         raise EgretError(f"{path}/model.safetensors: not whole; {advice}") from None
     except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
-        raise EgretError(
-            f"{path}: cannot be read ({type(error).__name__}: {str(error)[:80]}); {advice}"
-        ) from None
+        raise EgretError(f"{path}: cannot be read ({type(error).__name__}: {str(error)[:80]}); {advice}") from None
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -43,18 +43,14 @@ class Batch:
 class Corpus:
     """The utterances of a part that can be trained on (or whose loss can be taken), read from disk on demand."""
 
-    def __init__(
-        self, manifest: Path, lang: Lang, model: CtcModel, rejected: Path, max_reject_percent: float
-    ) -> None:
+    def __init__(self, manifest: Path, lang: Lang, model: CtcModel, rejected: Path, max_reject_percent: float) -> None:
         """Read the manifest once; utterances that cannot be used are listed in `rejected` with the reason.
 
         Raises:
           EgretError: too many utterances cannot be used, or none is left.
         """
         if manifest.suffix == ".gz":
-            raise EgretError(
-                f"{manifest}: unpack it (gunzip): single cuts cannot be read from compressed text"
-            )
+            raise EgretError(f"{manifest}: unpack it (gunzip): single cuts cannot be read from compressed text")
         self.manifest, self.lang = manifest, lang
         ids, seconds, tokens, offsets, dropped = [], [], [], [], []
         with open(manifest, "rb") as lines:
@@ -82,9 +78,7 @@ class Corpus:
         """({reason, detail} or empty, number of tokens)."""
         text = cut["supervisions"][0]["text"]
         if "features" not in cut:
-            raise EgretError(
-                f"{self.manifest}: {cut['id']} has no features; give the manifest that stage 1 leaves"
-            )
+            raise EgretError(f"{self.manifest}: {cut['id']} has no features; give the manifest that stage 1 leaves")
         if unknown := self.lang.unknown_words(text):
             return {"reason": "text outside the units", "detail": " ".join(unknown)}, 0
         target = self.lang.encode(text)
@@ -102,9 +96,7 @@ class Corpus:
     def _report(self, rejected: Path, dropped: list[dict], max_reject_percent: float) -> None:
         total = len(self.table) + len(dropped)
         write_jsonl(rejected, dropped)
-        reasons = ", ".join(
-            f"{reason}: {n}" for reason, n in Counter(d["reason"] for d in dropped).most_common()
-        )
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in Counter(d["reason"] for d in dropped).most_common())
         log.info("%s: %d utterances in, %d used%s", self.manifest, total, len(self.table),
                  f", {len(dropped)} rejected ({reasons}; listed in {rejected})" if dropped else "")  # fmt: skip
         if not len(self.table):

@@ -93,9 +93,7 @@ def environment() -> dict[str, Any]:
             return None
 
     here = Path(__file__).parent
-    git = subprocess.run(
-        ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
+    git = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
     return {
         "command": sys.argv,
         "git": git.stdout.strip() or None,

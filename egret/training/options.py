@@ -27,9 +27,7 @@ class BatchOptions:
 
     max_duration: float = option(120.0, "seconds of speech in a batch, padding included", above=0)
     max_utterances: int = option(1000, "utterances in a batch", minimum=1)
-    jitter: float = option(
-        0.1, "how far utterances of other lengths mix in, as a part of a length", minimum=0
-    )
+    jitter: float = option(0.1, "how far utterances of other lengths mix in, as a part of a length", minimum=0)
 
 
 @dataclass(kw_only=True)
@@ -46,9 +44,7 @@ class SpecAugmentOptions:
 class TrainOptions(OutOptions):
     cuts: Path = infile("training cuts with features", "steps/extract_features.py (stage 1)")
     stats: Path = infile("sums of the features, for mean and variance", "steps/extract_features.py (stage 1)")
-    dev_cuts: Path | None = infile(
-        "dev cuts with features; none: checkpoints are not chosen", "stage 1", default=None
-    )
+    dev_cuts: Path | None = infile("dev cuts with features; none: checkpoints are not chosen", "stage 1", default=None)
     lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
     loss: Literal["ctc", "ctc_graph"] = option(
         "ctc", "ctc: PyTorch's; ctc_graph: k2's, over every pronunciation and optional silence"
@@ -58,9 +54,7 @@ class TrainOptions(OutOptions):
     average: int = option(
         5, "checkpoints whose weights are averaged: the best on dev, or without dev the last", minimum=1
     )
-    max_reject_percent: float = option(
-        5.0, "utterances that training may drop before it stops", minimum=0, maximum=100
-    )
+    max_reject_percent: float = option(5.0, "utterances that training may drop before it stops", minimum=0, maximum=100)
     threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)
     log_seconds: float = runtime(10.0, "from one line of progress to the next", above=0)
     save_minutes: float = runtime(10.0, "from one checkpoint within an epoch to the next", above=0)

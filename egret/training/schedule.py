@@ -14,9 +14,7 @@ def learning_rate(step: int, steps: int, options: OptimOptions) -> float:
     if step < warmup:
         return options.lr * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    return options.lr * (
-        options.final_lr + (1 - options.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    )
+    return options.lr * (options.final_lr + (1 - options.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def make_optimiser(model: torch.nn.Module, options: OptimOptions) -> torch.optim.Optimizer:

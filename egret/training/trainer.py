@@ -20,6 +20,7 @@ from egret.models.files import build_model, save_weights
 from egret.models.losses import Loss, make_loss
 from egret.models.model import CtcModel, count_parameters
 from egret.training import checkpoints
+from egret.training.augment import spec_augment
 from egret.training.checkpoints import Progress
 from egret.training.data import Batch, Corpus
 from egret.training.meter import TrainingMeter
@@ -87,16 +88,12 @@ def set_up(options: TrainOptions, config: dict) -> Run:
     log.info("%d parameters", count_parameters(model))
 
     def corpus(manifest: Path, part: str) -> Corpus:
-        return Corpus(
-            manifest, lang, model, options.out / f"rejected_{part}.jsonl", options.max_reject_percent
-        )
+        return Corpus(manifest, lang, model, options.out / f"rejected_{part}.jsonl", options.max_reject_percent)
 
     train_part = corpus(options.cuts, "train")
     dev_part = corpus(options.dev_cuts, "dev") if options.dev_cuts else None
     optimiser = make_optimiser(model, options.optim)
-    steps_per_epoch = max(
-        len(plan(train_part.table, options.batch, options.seed, e)) for e in range(options.epochs)
-    )
+    steps_per_epoch = max(len(plan(train_part.table, options.batch, options.seed, e)) for e in range(options.epochs))
     run = Run(
         options,
         model,
@@ -148,7 +145,8 @@ def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
     rate = learning_rate(step, run.steps, optim)
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    log_probs, lengths = run.model(batch.features, batch.lengths)
+    features = spec_augment(batch.features, batch.lengths, run.model.mean, run.options.specaugment)
+    log_probs, lengths = run.model(features, batch.lengths)
     loss = run.loss(log_probs, lengths, batch) / sum(len(target) for target in batch.targets)
     if not torch.isfinite(loss):
         raise EgretError(
