@@ -31,6 +31,9 @@ def run(options: Options) -> Outcome:
     lang = Lang.read(options.lang)
     lexicon = arcs.load(options.lang / "L_disambig.safetensors")
     grammar = arcs.load(options.grammar)
+    made_of = arcs.about(options.grammar).get("words")
+    if made_of is not None and made_of != arcs.identity(lang)["words"]:
+        raise EgretError(f"{options.grammar}: made for other words than {options.lang}/words.txt has; make G again")
     highest = int(grammar.arcs[:, 2].max(initial=0))
     if highest >= len(lang.words):
         raise EgretError(f"{options.grammar}: word id {highest} is not in {options.lang}/words.txt; make G again")

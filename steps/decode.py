@@ -4,6 +4,7 @@
 import shutil
 from pathlib import Path
 
+from egret.base.errors import UsageError, first_few
 from egret.base.files import write_json, write_jsonl
 from egret.base.log import log
 from egret.base.program import Outcome, Step, main
@@ -13,16 +14,18 @@ from egret.decoding.options import DecodeOptions
 def run(options: DecodeOptions) -> Outcome:
     from egret.decoding.recognise import make_recogniser, recognise
 
+    refuse_equal_names(options)
     recogniser = make_recogniser(options)
     settings, chosen_on = recogniser.settings, "fixed"
     outputs: list[Path] = []
     counts: dict[str, int] = {}
     if options.dev_cuts:
         results, took = recognise(recogniser, options.dev_cuts, settings)
-        settings, chosen_on = choose(options.dev_cuts, results), options.dev_cuts.stem
+        dev = part_name(options.dev_cuts)
+        settings, chosen_on = choose(options.dev_cuts, results), dev
         results = [result for result in results if result.params in settings[result.method]]
-        outputs += leave(options.out, options.dev_cuts.stem, results, took, chosen_on)
-        counts[options.dev_cuts.stem] = len(results[0].hypotheses)
+        outputs += leave(options.out, dev, results, took, chosen_on)
+        counts[dev] = len(results[0].hypotheses)
     else:
         for method, tried in settings.items():
             if len(tried) > 1:
@@ -30,9 +33,21 @@ def run(options: DecodeOptions) -> Outcome:
         settings = {method: tried[:1] for method, tried in settings.items()}
     for cuts in options.test_cuts:
         results, took = recognise(recogniser, cuts, settings)
-        outputs += leave(options.out, cuts.stem, results, took, chosen_on)
-        counts[cuts.stem] = len(results[0].hypotheses)
+        outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
+        counts[part_name(cuts)] = len(results[0].hypotheses)
     return Outcome(outputs, {f"utterances of {part}": count for part, count in counts.items()})
+
+
+def part_name(manifest: Path) -> str:
+    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def refuse_equal_names(options: DecodeOptions) -> None:
+    """Hypotheses lie in folders named after their part: two parts of one name would overwrite each other."""
+    manifests = {*options.test_cuts, *([options.dev_cuts] if options.dev_cuts else [])}
+    names = [part_name(path) for path in manifests]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"--test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
 
 
 def choose(dev_cuts: Path, results: list) -> dict[str, list[dict]]:
@@ -65,6 +80,9 @@ def leave(out: Path, part: str, results: list, took: dict[str, float], chosen_on
         about = {"part": part, "method": result.method, "params": result.params, "chosen_on": chosen_on}
         write_jsonl(folder / "hyp.jsonl", result.hypotheses)
         write_json(folder / "params.json", {**about, "rtf": {**rtf, "audio_seconds": round(audio, 2)}})
+        if lost := [hyp["id"] for hyp in result.hypotheses if hyp["score"]["total"] is None]:
+            log.warning("%s %s: no path for %d of %d utterances, which get no words (%s); wider beams may help",
+                        part, result.method, len(lost), len(result.hypotheses), first_few(lost))  # fmt: skip
         log.info("%s %s: %d utterances, real-time factor %.4f encoder, %.4f search",
                  part, result.method, len(result.hypotheses), rtf["encoder"], rtf["search"])  # fmt: skip
         written += [folder / "hyp.jsonl", folder / "params.json"]

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Extract log mel filter banks of cuts, divided over jobs, and their global mean and variance."""
 
-import json
 import shutil
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
-from egret.base.files import atomic_open, atomic_path, open_text, read_jsonl, write_json, write_jsonl
+from egret.base.errors import EgretError, UsageError
+from egret.base.files import atomic_open, atomic_path, open_text, read_json, read_jsonl, write_json, write_jsonl
 from egret.base.log import log, progress
 from egret.base.options import group, infile
 from egret.base.program import Outcome, ParallelOptions, ParallelStep, main, share_folder
+from egret.corpus.cuts import Cut, read_cuts
 from egret.features.extractor import FbankOptions, make_extractor
 from egret.features.stats import Stats
 from egret.features.store import Archive, batches
@@ -26,16 +27,16 @@ def part_name(manifest: Path) -> str:
     return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
-def share_of(manifest: Path, job: int, jobs: int) -> list[dict]:
+def share_of(manifest: Path, job: int, jobs: int) -> list[Cut]:
     """The job's share of a manifest: consecutive cuts, shares differing by at most one cut."""
-    with open_text(manifest) as lines:
-        total = sum(1 for _ in lines)
-    first, last = total * (job - 1) // jobs, total * job // jobs
-    with open_text(manifest) as lines:
-        return [json.loads(line) for place, line in enumerate(lines) if first <= place < last]
+    total = sum(1 for _ in read_cuts(manifest))
+    return list(islice(read_cuts(manifest), total * (job - 1) // jobs, total * job // jobs))
 
 
 def extract_share(options: Options) -> Outcome:
+    parts = [part_name(manifest) for manifest in options.cuts]
+    if len(set(parts)) < len(parts):
+        raise UsageError(f"--cuts: two manifests have the same name among {', '.join(parts)}; rename one")
     folder = share_folder(options)
     name, extract = make_extractor(options.fbank)
     outputs = []
@@ -47,7 +48,7 @@ def extract_share(options: Options) -> Outcome:
         placed = []
         with atomic_path(folder / f"{part}.lca") as hidden, open(hidden, "wb") as file:
             archive = Archive(file, folder / f"{part}.lca", options.fbank, name)
-            pairs = (zip(some, extract(waves), strict=True) for some, waves in batches(cuts))
+            pairs = (zip(some, extract(waves), strict=True) for some, waves in batches(cuts, options.fbank))
             for cut, features in progress(chain.from_iterable(pairs), len(cuts), f"features of {part}"):
                 placed.append(archive.add(cut, features))
                 stats.add(features)
@@ -63,11 +64,14 @@ def combine(options: Options) -> Outcome:
     """Join the shares: one manifest and one set of sums for each part."""
     out = options.out
     shares = [share_folder(options, job) for job in range(1, options.nj + 1)]
-    report: dict = {
-        "extractor": json.loads((shares[0] / "extractor.json").read_text())["extractor"],
-        "parts": {},
-    }
-    outputs = []
+    extractors = sorted({read_json(share / "extractor.json")["extractor"] for share in shares})
+    if len(extractors) > 1:
+        raise EgretError(
+            "the jobs used different extractors, for kaldifeat is not installed on every machine; "
+            "choose one with --fbank.extractor"
+        )
+    report: dict = {"extractor": extractors[0], "parts": {}}
+    outputs = [share / f"{part_name(manifest)}.lca" for manifest in options.cuts for share in shares]
     for manifest in options.cuts:
         part = part_name(manifest)
         with atomic_open(out / f"{part}.jsonl") as joined:
@@ -78,14 +82,14 @@ def combine(options: Options) -> Outcome:
         for share in shares:
             stats += Stats.load(share / f"{part}.stats.safetensors")
         stats.save(out / f"{part}.stats.safetensors")
-        hours = sum(cut["duration"] for cut in read_jsonl(out / f"{part}.jsonl")) / 3600
-        rows = sum(1 for _ in read_jsonl(out / f"{part}.jsonl"))
+        durations = [cut["duration"] for cut in read_jsonl(out / f"{part}.jsonl")]
+        rows, hours = len(durations), sum(durations) / 3600
         report["parts"][part] = {"utterances": rows, "hours": round(hours, 4), "frames": stats.frames}
         log.info("%s: %d utterances in and out, %.3f hours, %d frames", part, rows, hours, stats.frames)
         outputs += [out / f"{part}.jsonl", out / f"{part}.stats.safetensors"]
     write_json(out / "report.json", report)
-    for other in out.glob("split*"):  # shares of an earlier run with another number of jobs
-        if other != shares[0].parent:
+    for other in out.glob("split[0-9]*"):  # shares of an earlier run with another number of jobs
+        if other.is_dir() and other != shares[0].parent:
             shutil.rmtree(other)
     counts = {
         "extractor": report["extractor"],

@@ -4,7 +4,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import write_json, write_text
@@ -16,7 +16,16 @@ from egret.graph import arcs
 from egret.graph.lexicon_graph import lexicon_graph
 from egret.lang.lexicon import Lexicon, disambiguate, read_lexicon, word_lexicon, write_lexicon
 from egret.lang.normalise import identity
-from egret.lang.symbols import SPECIAL_TOKENS, format_symbols, token_table, word_table
+from egret.lang.symbols import (
+    END,
+    EPSILON,
+    SPECIAL_TOKENS,
+    START,
+    format_symbols,
+    is_disambiguation,
+    token_table,
+    word_table,
+)
 
 
 @dataclass(kw_only=True)
@@ -37,13 +46,15 @@ def make_lexicon(options: Options, words: Counter) -> Lexicon:
             raise UsageError("--lexicon goes with --kind phone; words are taken from --cuts")
         if not words:
             raise EgretError("--kind word: no words in --cuts; give the training cuts")
-        return word_lexicon(words)
-    if options.lexicon is None:
+        lexicon, source = word_lexicon(words), "the transcripts"
+    elif options.lexicon is None:
         raise UsageError("--kind phone needs --lexicon, a dictionary of `word phone phone ...`")
-    lexicon = read_lexicon(options.lexicon)
+    else:
+        lexicon, source = read_lexicon(options.lexicon), str(options.lexicon)
     known = {word for word, _ in lexicon}
+    check_names(lexicon, options.silence, source)
     if options.oov and options.oov not in known:
-        raise EgretError(f"--oov {options.oov}: {options.lexicon} has no such word; add it with its phones")
+        raise EgretError(f"--oov {options.oov}: {source} has no such word; add it, or name another")
     missing = Counter({word: count for word, count in words.items() if word not in known})
     if missing:
         named = first_few([f"{word} ({count}x)" for word, count in missing.most_common()])
@@ -57,13 +68,23 @@ def make_lexicon(options: Options, words: Counter) -> Lexicon:
     return lexicon
 
 
+def check_names(lexicon: Lexicon, silence: str, source: str) -> None:
+    """Refuse words and tokens that mean something of their own in Egret's files."""
+    for word, tokens in lexicon:
+        if word in (EPSILON, START, END) or is_disambiguation(word):
+            raise EgretError(f"{source}: the word {word!r} has a reserved name; leave it out")
+        for token in tokens:
+            if token in SPECIAL_TOKENS or token.startswith("#"):
+                raise EgretError(f"{source}: the token {token!r} of {word!r} has a reserved name; rename it")
+    if silence in SPECIAL_TOKENS or silence.startswith("#") or len(silence.split()) > 1:
+        raise UsageError(f"--silence {silence!r}: a reserved name, or several; choose another")
+
+
 def run(options: Options) -> Outcome:
+    normaliser = identity(options.normaliser)
     words = Counter(word for path in options.cuts for text in references(path).values() for word in text.split())
     lexicon = make_lexicon(options, words)
     units = sorted({token for _, tokens in lexicon for token in tokens} | ({options.silence} - {""}))
-    for unit in units:
-        if unit in SPECIAL_TOKENS or unit.startswith("#"):
-            raise EgretError(f"{options.lexicon}: the token {unit!r} has a reserved name; rename it")
     marked, used = disambiguate(lexicon)
     silence_mark = f"#{used + 1}" if options.silence else None
     tokens = token_table(units, used + 1 if options.silence else used)
@@ -74,7 +95,7 @@ def run(options: Options) -> Outcome:
     write_text(out / "words.txt", format_symbols(symbols))
     write_text(out / "lexicon.txt", write_lexicon(lexicon))
     write_text(out / "lexicon_disambig.txt", write_lexicon(marked))
-    pause = {"silence": options.silence or None, "silence_probability": options.silence_probability}
+    pause: dict[str, Any] = {"silence": options.silence or None, "silence_probability": options.silence_probability}
     plain = lexicon_graph(lexicon, tokens, symbols, **pause)
     arcs.save(out / "L.safetensors", plain)
     graph = lexicon_graph(marked, tokens, symbols, **pause,
@@ -87,7 +108,7 @@ def run(options: Options) -> Outcome:
         "special": {name: tokens[name] for name in SPECIAL_TOKENS},
         "silence": silence,
         "oov": options.oov,
-        "normaliser": identity(options.normaliser),
+        "normaliser": normaliser,
     }
     write_json(out / "unit.json", about)
     names = ["tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "unit.json"]

@@ -33,7 +33,8 @@ def remove_leftovers(path: Path) -> None:
     """Remove what processes of this host that were killed have left of `path` under temporary names."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.{os.uname().nodename}.*.tmp"):
         pid = part.name.split(".")[-2]
-        if pid.isdigit() and not Path("/proc", pid).exists():
+        own = pid == str(os.getpid())  # of a killed process that had the same number, as in a container
+        if pid.isdigit() and (own or not Path("/proc", pid).exists()):
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
 
@@ -48,6 +49,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part
         if part.is_file():  # safetensors writes files that only their owner may read
             part.chmod(0o666 & ~UMASK)
+            with open(part, "rb") as written:
+                os.fsync(written.fileno())
         if part.is_dir() and path.is_dir():  # rename() refuses to replace a folder that is not empty
             old = path.with_name(f".{path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
@@ -56,6 +59,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(part, path)
+    except OSError as error:
+        if error.filename is None:  # as when a disk fills up
+            error.filename = str(path)
+        raise
     finally:
         if part.is_dir():
             shutil.rmtree(part)
@@ -70,13 +77,8 @@ def atomic_open(path: Path) -> Iterator[IO[str]]:
     with atomic_path(path) as part, open(part, "wb") as raw:
         # Without name and time in its header a gzip file is the same bytes every time.
         data = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
-        with io.TextIOWrapper(data, encoding="utf-8", newline="\n", write_through=True) as out:
+        with io.TextIOWrapper(data, encoding="utf-8", newline="\n") as out:
             yield out
-            out.flush()
-            if data is not raw:
-                data.close()
-            raw.flush()
-            os.fsync(raw.fileno())
 
 
 def open_text(path: Path) -> IO[str]:
@@ -87,6 +89,22 @@ def open_text(path: Path) -> IO[str]:
 def write_text(path: Path, text: str) -> None:
     with atomic_open(path) as out:
         out.write(text)
+
+
+def write_tensors(path: Path, tensors: dict[str, Any], about: dict[str, str] | None = None) -> None:
+    """NumPy arrays by name as a safetensors file, with `about` in its header.
+
+    Raises:
+      EgretError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as part:
+        try:
+            save_file(tensors, part, metadata=about)
+        except SafetensorError as error:
+            raise EgretError(f"{path}: cannot be written ({error}); is the disk full?") from None
 
 
 def write_json(path: Path, value: Any) -> None:

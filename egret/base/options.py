@@ -11,11 +11,12 @@ A field says what it is, and with that what it means for the stamp (egret.base.s
         optim: OptimOptions = group(OptimOptions)                           # --optim.lr 1e-3
 """
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from egret.base.errors import UsageError, nearest
 
@@ -62,7 +63,7 @@ class StepOptions:
     cmd: str = runtime("", "launcher to run under, such as 'utils/run.py --mem 8G'; empty: in this process")
     log: Path | None = runtime(None, "log of the launched job; default <out>/log/<step>.log")
     force: bool = runtime(False, "run even when the output is up to date")
-    log_level: str = runtime("info", "debug, info, warning or error")
+    log_level: Literal["debug", "info", "warning", "error"] = runtime("info", "the least that is shown")
 
 
 def walk(options: Any, prefix: str = "") -> Iterator[tuple[str, Field, Any]]:
@@ -96,7 +97,7 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
         prog=prog,
         description=description,
         epilog=f"example:\n  {example}" if example else None,
-        formatter_class=_HelpFormatter,
+        formatter_class=_HelpFormatter,  # type: ignore[arg-type]
         exit_on_error=True,
         allow_abbrev=False,
     )
@@ -114,11 +115,10 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
         else:
             settings["default"] = default
         parser.add_argument("--" + name.replace("_", "-"), **settings)
-    known = ["--" + name.replace("_", "-") for name in hints] + ["--config", "--help", "-h"]
     try:
-        values = parser.parse_args(_spell(argv, known, hints))
+        values = parser.parse_args(_check_configs(_spell(argv, hints), hints))
     except UsageError as error:
-        raise UsageError(f"{_explain(str(error), known)} (see {prog} --help)") from None
+        raise UsageError(f"{_explain(str(error))} (see {prog} --help)") from None
     result = _build(options, values)
     _check_limits(result)
     return result
@@ -139,8 +139,9 @@ def _hints(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + item.name, hints[item.name]
 
 
-def _spell(argv: Sequence[str], known: list[str], hints: dict[str, Any]) -> list[str]:
+def _spell(argv: Sequence[str], hints: dict[str, Any]) -> list[str]:
     """`--num_jobs` as `--num-jobs`, a bare `--force` as `--force true`; unknown names are refused here."""
+    known = ["--" + name.replace("_", "-") for name in hints] + ["--config", "--help"]
     words: list[str] = []
     for place, word in enumerate(argv):
         if word.startswith("--") and len(word) > 2:
@@ -156,13 +157,70 @@ def _spell(argv: Sequence[str], known: list[str], hints: dict[str, Any]) -> list
     return words
 
 
-def _explain(message: str, known: list[str]) -> str:
-    """A parser's message on one line, with the nearest name where it complains of an unknown key."""
+def _check_configs(words: list[str], hints: dict[str, Any]) -> list[str]:
+    """Look at the file of each --config, for the parser's own messages do not name it, and move it to the front:
+    the command line overrides it wherever it stands. An empty one is left out."""
+    configs: list[str] = []
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word != "--config" and not word.startswith("--config="):
+            kept.append(word)
+            continue
+        path = next(rest, "") if word == "--config" else word.partition("=")[2]
+        if not path:
+            raise UsageError("--config: expected a YAML file")
+        if _config_names(Path(path), hints):
+            configs += ["--config", path]
+    return configs + kept
+
+
+def _config_names(path: Path, hints: dict[str, Any]) -> list[str]:
+    """The dotted names that a YAML file sets.
+
+    Raises:
+      UsageError: no such file, not YAML, a name that is not known, one value where a list is due.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"--config {path}: cannot be read as YAML: {why}") from None
+    if not isinstance(content, dict | None):
+        raise UsageError(f"--config {path}: expected lines of `name: value`")
+    values = dict(_dotted(content or {}, hints))
+    for name, value in values.items():
+        if name not in hints:
+            raise UsageError(f"--config {path}: unknown option {name}{nearest(name, hints)}")
+        if get_origin(hints[name]) in (list, tuple) and not isinstance(value, list):
+            raise UsageError(f"--config {path}: {name} takes a list, [{value}]")
+    return list(values)
+
+
+def _dotted(content: dict, hints: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        name = prefix + str(key).replace("-", "_")
+        if isinstance(value, dict) and name not in hints:
+            yield from _dotted(value, hints, name + ".")
+        else:
+            yield name, value
+
+
+def _explain(message: str) -> str:
+    """A parser's message on one line, in the words of the command line."""
     message = " ".join(message.split())
-    for quoted in message.split('"')[1::2]:
-        if "not expected" in message or "does not accept" in message:
-            return message + nearest("--" + quoted.replace("_", "-"), known)
-    return message
+    message = re.sub(r'^Parser key "([^"]*)"', lambda found: "--" + found[1].replace("_", "-"), message)
+    message = re.sub(r"Expected an? <class '(\w+)'>\. Got value:", r"expected \1, got", message)
+    message = re.sub(r"Expected an? typing\.Literal\[(.*?)\]\. Got value:", r"expected one of \1, got", message)
+    if "expected str, got" in message:
+        message += "; in YAML, put it in quotes"
+    return re.sub(r"(arguments are required: )(.*)", lambda found: found[1] + _dashed(found[2]), message)
+
+
+def _dashed(names: str) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in names.split(", "))
 
 
 def _build(options: type[T], values: Any) -> T:
@@ -181,11 +239,11 @@ def _check_limits(options: Any) -> None:
         for each in value if isinstance(value, list) else [value]:
             if not isinstance(each, int | float) or isinstance(each, bool):
                 continue
-            if "minimum" in at and each < at["minimum"]:
+            if "minimum" in at and not each >= at["minimum"]:  # so written that NaN is refused
                 raise UsageError(f"--{name.replace('_', '-')} {each}: must be at least {at['minimum']}")
-            if "maximum" in at and each > at["maximum"]:
+            if "maximum" in at and not each <= at["maximum"]:
                 raise UsageError(f"--{name.replace('_', '-')} {each}: must be at most {at['maximum']}")
-            if "above" in at and each <= at["above"]:
+            if "above" in at and not each > at["above"]:
                 raise UsageError(f"--{name.replace('_', '-')} {each}: must be above {at['above']}")
 
 
@@ -199,7 +257,7 @@ def as_plain(options: Any) -> dict[str, Any]:
             return [plain(inner) for inner in value]
         return str(value) if isinstance(value, Path) else value
 
-    return plain(asdict(options)) if is_dataclass(options) else plain(options)
+    return plain(asdict(options)) if is_dataclass(options) else plain(options)  # type: ignore[arg-type]
 
 
 def command_line(argv: Sequence[str] | None = None) -> str:

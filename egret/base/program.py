@@ -6,6 +6,7 @@ afterwards. `EGRET_STATUS=FILE` makes it append its state to FILE and do nothing
 `--force` for every step of a recipe.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -120,7 +121,7 @@ def share_folder(options: ParallelOptions, job: int | None = None) -> Path:
 def main(step: Step, argv: Sequence[str] | None = None) -> None:
     """Run a program and end the process: 0 done, 1 failed, 2 wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    options = None
+    options: Any = None
     try:
         options = parse(step.options, argv, Path(sys.argv[0]).name, step.description, step.example)
         set_up_logging(options.log_level)
@@ -145,26 +146,28 @@ def _run(step: Step, options: Any) -> None:
         _report_state(step, options, Path(os.environ["EGRET_STATUS"]))
         return
     launched = os.environ.get(LAUNCHED) == "1"
+    forced = options.force or os.environ.get("EGRET_FORCE") == "1"
     request = step.request(options)
     if launched:
-        _work(step, options, request)
+        _work(step, options, request, forced)
         return
     reasons = why_not_current(options.out, request)
-    forced = options.force or os.environ.get("EGRET_FORCE") == "1"
     if not reasons and not forced:
         log.info("%s: up to date (%s)", step.name, options.out)
+        with contextlib.suppress(OSError):  # left by an attempt with other options, since given up
+            failure_path(options.out, step.name).unlink(missing_ok=True)
         return
     if reasons and reasons != ["not run"]:
         log.info("%s: again, because: %s", step.name, "; ".join(reasons))
     if not options.cmd:
-        _work(step, options, request)
+        _work(step, options, request, forced)
     elif isinstance(step, ParallelStep):
         started = Meter()
         _launch(
             step,
             options,
             f"JOB=1:{options.nj}",
-            options.out / "log" / f"{step.name}.JOB.log",
+            options.log or options.out / "log" / f"{step.name}.JOB.log",
             ["--job", "JOB"],
         )
         _finish(step, options, request, step.combine(options), started)  # type: ignore[misc]
@@ -172,20 +175,23 @@ def _run(step: Step, options: Any) -> None:
         _launch(step, options, None, options.log or options.out / "log" / f"{step.name}.log", [])
 
 
-def _work(step: Step, options: Any, request: Request) -> None:
+def _work(step: Step, options: Any, request: Request, forced: bool) -> None:
     """Do the work in this process and leave the stamp."""
     log.info("%s", command_line())
     log.info("options: %s", json.dumps(as_plain(options), ensure_ascii=False, default=str))
     started = Meter()
+    options.out.mkdir(parents=True, exist_ok=True)  # where word of a failure is left
     if not isinstance(step, ParallelStep):
         _finish(step, options, request, step.run(options), started)
         return
     share = Request(step.name, request.version, {**request.options, "nj": options.nj}, request.inputs)
+    if options.job > options.nj:
+        raise UsageError(f"--job {options.job}: there are only {options.nj} jobs (--nj)")
     everything = options.job == 0
     for job in range(1, options.nj + 1) if everything else [options.job]:
         options.job = job
         folder = share_folder(options)
-        if why_not_current(folder, share):
+        if forced or why_not_current(folder, share):
             done = step.run(options)
             write_stamp(folder, share, done.outputs, done.counts, started.seconds)
         else:

@@ -52,21 +52,28 @@ def stamp_path(folder: Path, step: str) -> Path:
 
 def read_stamp(folder: Path, step: str) -> dict[str, Any] | None:
     """The stamp, or None where there is none or it is damaged (then the step runs again)."""
+    return _read(stamp_path(folder, step))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return read_json(stamp_path(folder, step))
+        stamp = read_json(path)
     except (FileNotFoundError, NotADirectoryError, EgretError):
         return None
+    keys = {"version", "options", "inputs", "outputs", "seconds", "finished"}
+    return stamp if isinstance(stamp, dict) and stamp.keys() >= keys else None
 
 
 def write_stamp(folder: Path, request: Request, outputs: list[Path], counts: dict[str, Any], seconds: float) -> None:
     """Record a finished step; `outputs` are the files that other steps read."""
     known = {}
+    made_from = digest([request.version, request.options, request.inputs])
     for path in outputs:
         state = path.stat()
         known[os.path.relpath(path, folder)] = {  # an output may lie outside the folder
             "bytes": state.st_size,
             "mtime_ns": state.st_mtime_ns,
-            "sha256": sha256(path) if state.st_size <= HASHED_UP_TO else digest([request.options, request.inputs]),
+            "sha256": sha256(path) if state.st_size <= HASHED_UP_TO else made_from,
         }
     write_json(
         stamp_path(folder, request.step),
@@ -103,11 +110,14 @@ def _content(path: Path, known: dict[str, Any]) -> str:
         state = path.stat()
     except FileNotFoundError:
         return "gone"
-    if state.st_size != known["bytes"]:
-        return "another size"
-    if state.st_mtime_ns == known["mtime_ns"] or state.st_size > HASHED_UP_TO:
+    large = state.st_size > HASHED_UP_TO
+    if state.st_size == known["bytes"] and (large or state.st_mtime_ns == known["mtime_ns"]):
         return known["sha256"]
-    return sha256(path)
+    return _size_and_time(state) if large else sha256(path)
+
+
+def _size_and_time(state: os.stat_result) -> str:
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def fingerprint(path: Path) -> str:
@@ -122,23 +132,23 @@ def fingerprint(path: Path) -> str:
         stamps = _stamps_in(path)
         if stamps:
             outputs = {
-                name: _content(path / name, known)
-                for stamp in stamps
-                for name, known in read_json(stamp)["outputs"].items()
+                name: _content(path / name, known) for stamp in stamps for name, known in stamp["outputs"].items()
             }
             return digest(outputs)
         return digest({str(p.relative_to(path)): sha256(p) for p in _files_in(path)})
     state = path.stat()
     for folder in list(path.parents)[:3]:
         for stamp in _stamps_in(folder):
-            known = read_json(stamp)["outputs"].get(str(path.relative_to(folder)))
+            known = stamp["outputs"].get(str(path.relative_to(folder)))
             if known:
                 return _content(path, known)
-    return sha256(path) if state.st_size <= HASHED_UP_TO else f"{state.st_size} {state.st_mtime_ns}"
+    return sha256(path) if state.st_size <= HASHED_UP_TO else _size_and_time(state)
 
 
-def _stamps_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(".stamp.*.json") if not path.name.endswith(".failed.json"))
+def _stamps_in(folder: Path) -> list[dict[str, Any]]:
+    """The stamps in a folder. A damaged one says nothing: then the files' own content counts."""
+    stamps = [_read(path) for path in sorted(folder.glob(".stamp.*.json")) if not path.name.endswith(".failed.json")]
+    return [stamp for stamp in stamps if stamp is not None]
 
 
 def _files_in(folder: Path) -> list[Path]:

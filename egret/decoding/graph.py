@@ -43,7 +43,8 @@ class GraphDecoder:
     def lattice(self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float) -> k2.Fsa:
         """Lattices of log probabilities [N, T, V] of lengths [N], longest first."""
         self.graph.scores = self.scores * graph_scale
-        segments = torch.stack([torch.arange(len(lengths)), torch.zeros(len(lengths)), lengths.cpu()], dim=1)
+        rows = torch.arange(len(lengths))
+        segments = torch.stack([rows, torch.zeros_like(rows), lengths.cpu()], dim=1)
         dense = k2.DenseFsaVec(log_probs, segments.to(torch.int32))
         return k2.intersect_dense_pruned(
             self.graph,

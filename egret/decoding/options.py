@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
 from egret.base.program import OutOptions
 
@@ -20,6 +21,10 @@ class HlgOptions:
     graph_scale: list[float] = option(
         [1.0], "weight of the graph's scores against the model's; several: the best on dev is taken", above=0
     )
+
+    def __post_init__(self) -> None:
+        if self.max_active <= self.min_active:  # k2 would abort
+            raise UsageError(f"--hlg.max-active {self.max_active}: must be above --hlg.min-active ({self.min_active})")
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,8 @@
 """Recognise a part: batches through the encoder once, then through every method and setting asked for."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egret.base.errors import EgretError, UsageError, nearest
-from egret.base.files import digest, read_jsonl
+from egret.base.errors import EgretError, UsageError, first_few, nearest
+from egret.base.files import digest
 from egret.base.log import progress
+from egret.corpus.cuts import read_cuts
 from egret.decoding.greedy import ctc_greedy
 from egret.decoding.options import METHODS, DecodeOptions
 from egret.features.batching import load_batch
@@ -70,7 +73,7 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
 
 def greedy_search(lang: Lang) -> Search:
     def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return [hypothesis(lang, tokens, lang.decode(tokens), {"total": score})
+        return [hypothesis(lang, tokens, lang.decode(tokens), score)
                 for tokens, score in ctc_greedy(log_probs, lengths)]  # fmt: skip
 
     return search
@@ -89,7 +92,7 @@ def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[st
 
     def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
         return [
-            hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], {"total": best.score})
+            hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score)
             for best in decoder.decode(log_probs, lengths, beams, params["graph_scale"])
         ]
 
@@ -98,8 +101,10 @@ def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[st
     return search, [{**fixed, "graph_scale": scale} for scale in beams.graph_scale]
 
 
-def hypothesis(lang: Lang, tokens: list[int], words: list[str], score: dict[str, float]) -> dict[str, Any]:
-    return {"words": words, "tokens": [lang.units[token] for token in tokens], "score": score}
+def hypothesis(lang: Lang, tokens: list[int], words: list[str], score: float) -> dict[str, Any]:
+    """A row of hyp.jsonl without its id; the total score is null where no path was found (JSON has no infinity)."""
+    total = score if math.isfinite(score) else None
+    return {"words": words, "tokens": [lang.units[token] for token in tokens], "score": {"total": total}}
 
 
 @torch.no_grad()
@@ -112,15 +117,13 @@ def recognise(
       One Recognised for each method and setting, hypotheses in the manifest's order; and the seconds of audio
       and of the encoder.
     """
-    rows = list(read_jsonl(cuts))
-    if not rows:
-        raise EgretError(f"{cuts}: no cuts; run stage 0 again")
-    if "features" not in rows[0]:
-        raise EgretError(f"{cuts}: the cuts have no features; give the manifest that stage 1 leaves")
+    rows = list(read_cuts(cuts))
+    refuse_unfit(cuts, rows, recogniser.model)
     results = [Recognised(method, params) for method, tried in settings.items() for params in tried]
     found: list[dict[str, dict[str, Any]]] = [{} for _ in results]
     encoder = 0.0
-    for batch in progress(list(batches(rows, recogniser.max_duration)), 0, f"recognising {cuts.stem}"):
+    planned = list(batches(rows, recogniser.max_duration))
+    for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
         log_probs, lengths = recogniser.model(*load_batch(batch))
         encoder += time.monotonic() - begun
@@ -132,6 +135,21 @@ def recognise(
     for result, hypotheses in zip(results, found, strict=True):
         result.hypotheses = [{"id": row["id"], **hypotheses[row["id"]]} for row in rows]
     return results, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
+
+
+def refuse_unfit(cuts: Path, rows: list[dict], model: CtcModel) -> None:
+    """Raises EgretError unless every cut has features such as the model was trained on, and an id of its own."""
+    if not rows:
+        raise EgretError(f"{cuts}: no cuts; run stage 0 again")
+    if bare := [row["id"] for row in rows if "features" not in row]:
+        raise EgretError(f"{cuts}: {first_few(bare)}: no features; give the manifest that stage 1 leaves")
+    if twice := [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]:
+        raise EgretError(f"{cuts}: {first_few(twice)}: more than one cut of this id; make the manifest again")
+    trained_on = len(model.mean)
+    for row in rows:
+        if row["features"]["num_features"] != trained_on:
+            raise EgretError(f"{cuts}: {row['id']} has {row['features']['num_features']} features a frame, the model "
+                             f"was trained on {trained_on}; extract them with the same options")  # fmt: skip
 
 
 def batches(rows: list[dict], max_duration: float) -> Iterator[list[dict]]:

@@ -3,11 +3,12 @@
 Samples are in [-1, 1]; the features differ from Kaldi's own, on 16-bit integers, by a constant only.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, UsageError
 from egret.base.log import log
 from egret.base.options import option
 
@@ -37,12 +38,51 @@ def num_frames(samples: int, options: FbankOptions) -> int:
     return (samples + shift // 2) // shift
 
 
+def shortest(options: FbankOptions) -> int:
+    """The fewest samples that features can be made of: half a frame, mirrored at the edges to fill one."""
+    return max(1, round(options.frame_length * options.sampling_rate) // 2)
+
+
+def check(options: FbankOptions) -> None:
+    """See that every mel filter has something to weigh. kaldifeat would end the process.
+
+    Raises:
+      UsageError: frequencies that the recordings do not have, or more filters than they can fill.
+    """
+    rate, nyquist = options.sampling_rate, options.sampling_rate / 2
+    high = options.high_freq + (0 if options.high_freq > 0 else nyquist)
+    if not options.low_freq < high <= nyquist:
+        raise UsageError(
+            f"mel filters from {options.low_freq:g} to {high:g} Hz: recordings of {rate} samples a second have "
+            f"0 to {nyquist:g} Hz; see --fbank.low-freq, --fbank.high-freq and --fbank.sampling-rate"
+        )
+    length, shift = options.frame_length * rate, options.frame_shift * rate
+    if length < 2 or shift < 1:
+        raise UsageError("frames of less than two samples, or less than one sample apart; see --fbank.frame-length")
+    padded = 2 ** math.ceil(math.log2(int(length)))
+    points = [_mel(place * rate / padded) for place in range(padded // 2)]
+    low = _mel(options.low_freq)
+    step = (_mel(high) - low) / (options.num_mel_bins + 1)
+    for number in range(options.num_mel_bins):
+        if not any(low + number * step < point < low + (number + 2) * step for point in points):
+            raise UsageError(
+                f"--fbank.num-mel-bins {options.num_mel_bins}: too many for frames of {options.frame_length:g} s at "
+                f"{rate} samples a second"
+            )
+
+
+def _mel(frequency: float) -> float:
+    return 1127 * math.log1p(frequency / 700)
+
+
 def make_extractor(options: FbankOptions) -> tuple[str, "Extract"]:
     """(name of the extractor, function from waveforms float32 [S] to features float32 [T, C]).
 
     Raises:
       EgretError: kaldifeat was asked for by name and is not installed.
+      UsageError: options that contradict each other.
     """
+    check(options)
     if options.extractor != "lhotse":
         try:
             return "kaldifeat", _kaldifeat(options)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from egret.base.files import atomic_path
+from egret.base.errors import EgretError
+from egret.base.files import write_tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +40,9 @@ class Stats:
 
     def save(self, path: Path) -> None:
         import numpy as np
-        from safetensors.numpy import save_file
 
         frames = np.array([self.frames], dtype=np.int64)
-        with atomic_path(path) as part:
-            save_file({"frames": frames, "total": self.total, "squares": self.squares}, part)
+        write_tensors(path, {"frames": frames, "total": self.total, "squares": self.squares})
 
     @classmethod
     def load(cls, path: Path) -> "Stats":
@@ -53,9 +52,15 @@ class Stats:
         return cls(int(sums["frames"][0]), sums["total"], sums["squares"])
 
     def mean_and_deviation(self) -> tuple["np.ndarray", "np.ndarray"]:
-        """float32 [C] each: the mean, and the standard deviation."""
+        """float32 [C] each: the mean, and the standard deviation.
+
+        Raises:
+          EgretError: there are no frames.
+        """
         import numpy as np
 
+        if self.frames == 0:
+            raise EgretError("the mean of features: there are no frames; is the manifest of cuts empty?")
         mean = self.total / self.frames
         variance = np.maximum(self.squares / self.frames - mean**2, VARIANCE_FLOOR)
         return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)

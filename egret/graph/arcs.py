@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from egret.base.errors import EgretError
-from egret.base.files import atomic_path, digest
+from egret.base.files import digest, write_tensors
 from egret.lang.lang import Lang
 
 if TYPE_CHECKING:
@@ -72,16 +72,13 @@ def from_rows(rows: list[tuple[int, int, int, int, float]], final: int) -> ArcTa
 
 def save(path: Path, graph: ArcTable, about: dict[str, Any] | None = None) -> None:
     """Write an arc table, atomically; `about` (JSON) is kept in the file's header."""
-    from safetensors.numpy import save_file
-
     tensors = {"arcs": graph.arcs, "scores": graph.scores}
     if graph.aux is not None:
         tensors["aux"] = graph.aux
     if graph.aux_splits is not None:
         tensors["aux_splits"] = graph.aux_splits
-    with atomic_path(path) as part:
-        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        save_file(tensors, part, metadata={"egret": json.dumps(about or {})})
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    write_tensors(path, tensors, {"egret": json.dumps(about or {})})
 
 
 def load(path: Path) -> ArcTable:

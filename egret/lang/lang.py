@@ -56,7 +56,7 @@ class Lang:
     @cached_property
     def pronunciations(self) -> dict[str, list[int]]:
         """The token ids that a word is trained with."""
-        chosen = first_pronunciations(read_lexicon(self.folder / "lexicon.txt"))
+        chosen = first_pronunciations(read_lexicon(self.folder / "lexicon.txt", literal=True))
         return {word: [self.tokens[token] for token in tokens] for word, tokens in chosen.items()}
 
     def unknown_words(self, text: str) -> list[str]:
@@ -83,19 +83,23 @@ class Lang:
         """The words that a sequence of unit ids stands for, without a language model.
 
         Phones are cut into words of the lexicon so that the fewest phones are left over, then with the fewest
-        words (of homophones the first in the lexicon). Silence is no word.
+        words (of homophones the first in the lexicon). Silence is no word, and no word goes on across it.
         """
-        names = [self.units[token] for token in tokens]
         silence = self.about["silence"]["token"] if self.about["silence"] else None
-        names = [name for name in names if name != silence and name not in SPECIAL_TOKENS]
+        stretches: list[list[str]] = [[]]
+        for name in (self.units[token] for token in tokens):
+            if name == silence:
+                stretches.append([])
+            elif name not in SPECIAL_TOKENS:
+                stretches[-1].append(name)
         if self.about["kind"] == "word":
-            return names
-        return self._segment(names)
+            return [name for stretch in stretches for name in stretch]
+        return [word for stretch in stretches for word in self._segment(stretch)]
 
     @cached_property
     def _by_pronunciation(self) -> dict[tuple[str, ...], str]:
         table: dict[tuple[str, ...], str] = {}
-        for word, tokens in read_lexicon(self.folder / "lexicon.txt"):
+        for word, tokens in read_lexicon(self.folder / "lexicon.txt", literal=True):
             table.setdefault(tuple(tokens), word)
         return table
 

@@ -17,8 +17,10 @@ Lexicon = list[tuple[str, list[str]]]
 VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 
 
-def read_lexicon(path: Path) -> Lexicon:
+def read_lexicon(path: Path, literal: bool = False) -> Lexicon:
     """Read lines of `word token token ...`; blank lines and lines that begin with `;;;` are passed over.
+
+    `literal`: a file that Egret wrote, in which `f(2)` is a word and no variant of `f`, and nothing is a comment.
 
     Raises:
       EgretError: no file, not UTF-8, a word without tokens, no words at all.
@@ -29,9 +31,9 @@ def read_lexicon(path: Path) -> Lexicon:
         with open_text(path) as lines:
             for number, line in enumerate(lines, 1):
                 fields = line.lstrip("\ufeff").split()
-                if not fields or fields[0].startswith(";;;"):
+                if not fields or (fields[0].startswith(";;;") and not literal):
                     continue
-                word, tokens = VARIANT.sub("", fields[0]), fields[1:]
+                word, tokens = fields[0] if literal else VARIANT.sub("", fields[0]), fields[1:]
                 if not tokens:
                     raise EgretError(f"{path}:{number}: the word {word!r} has no pronunciation; add its tokens")
                 if (word, tuple(tokens)) not in seen:
@@ -70,7 +72,7 @@ def disambiguate(lexicon: Lexicon) -> tuple[Lexicon, int]:
     section 3.3). Returns the new lexicon and the largest number used.
     """
     count: dict[tuple[str, ...], int] = {}
-    prefixes = set()
+    prefixes: set[tuple[str, ...]] = set()
     for _, tokens in lexicon:
         count[tuple(tokens)] = count.get(tuple(tokens), 0) + 1
         prefixes.update(tuple(tokens[:length]) for length in range(1, len(tokens)))

@@ -31,7 +31,7 @@ def read_symbols(path: Path) -> Symbols:
     """Read a symbol table.
 
     Raises:
-      EgretError: no file, a line that is not `symbol id`.
+      EgretError: no file, a line that is not `symbol id`, symbols that are not numbered from 0 in their order.
     """
     symbols = {}
     try:
@@ -42,6 +42,10 @@ def read_symbols(path: Path) -> Symbols:
         name, _, value = line.rpartition(" ")
         if not name or not value.isdigit():
             raise EgretError(f"{path}:{number}: expected `symbol id`, found {line!r}; make the folder again")
+        if int(value) != number - 1 or name in symbols:
+            raise EgretError(
+                f"{path}:{number}: expected a new symbol with id {number - 1}, found {line!r}; make it again"
+            )
         symbols[name] = int(value)
     return symbols
 

@@ -48,16 +48,19 @@ def load_config(path: Path) -> dict[str, Any]:
     """The content of an experiment's config.yaml.
 
     Raises:
-      EgretError: it is not there or not YAML.
+      EgretError: it is not there, not YAML or does not describe a model.
     """
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise EgretError(f"{path}: no trained model here; train one first (stage 4)") from None
     except yaml.YAMLError as error:
-        raise EgretError(f"{path}: not valid YAML ({error})") from None
+        raise EgretError(f"{path}: not valid YAML ({' '.join(str(error).split())}); train again") from None
+    if not isinstance(config, dict) or not {"model", "features", "tokens", "units", "lang"} <= config.keys():
+        raise EgretError(f"{path}: does not describe a trained model; train again")
+    return config
 
 
 def build_model(config: dict[str, Any]) -> CtcModel:
@@ -82,5 +85,8 @@ def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict
     try:
         model.load_state_dict(load_weights(experiment / name))
     except RuntimeError as error:
-        raise EgretError(f"{experiment / name}: weights of another model ({error})") from None
+        reason = " ".join(str(error).split())  # PyTorch lists what does not fit on lines of their own
+        raise EgretError(
+            f"{experiment / name}: weights of another model than config.yaml describes ({reason}); train again"
+        ) from None
     return model.eval(), config

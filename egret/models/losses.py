@@ -14,8 +14,11 @@ from egret.lang.lang import Lang
 class Transcribed(Protocol):
     """What a loss needs of a batch: the transcripts, as token ids and as text."""
 
-    targets: list[list[int]]
-    texts: list[str]
+    @property
+    def targets(self) -> list[list[int]]: ...
+
+    @property
+    def texts(self) -> list[str]: ...
 
 
 # (log probabilities [N, T, V], lengths [N], transcripts) -> summed loss
@@ -39,7 +42,8 @@ def make_loss(name: str, lang: Lang) -> Loss:
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
     """PyTorch's CTC loss (Graves et al. 2006), over each word's first pronunciation, without silence."""
-    joined = torch.tensor([token for target in batch.targets for token in target], device=log_probs.device)
+    tokens = [token for target in batch.targets for token in target]
+    joined = torch.tensor(tokens, dtype=torch.long, device=log_probs.device)
     target_lengths = torch.tensor([len(target) for target in batch.targets])
     return functional.ctc_loss(
         log_probs.transpose(0, 1), joined, lengths.cpu(), target_lengths, blank=0, reduction="sum"

@@ -17,8 +17,15 @@ class CtcModel(nn.Module):
         super().__init__()
         self.encoder = Tdnn(features, options.tdnn)
         self.head = nn.Linear(self.encoder.out_dim, tokens)
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
+
+    def set_normalisation(self, mean: Tensor, deviation: Tensor) -> None:
+        """Take the mean and standard deviation [C] of the training features."""
+        self.mean.copy_(mean)
+        self.deviation.copy_(deviation)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities [N, T', V] and their lengths [N] of features [N, T, C] of lengths [N]."""

@@ -15,6 +15,7 @@ class TdnnOptions:
     kernels: list[int] = option([3, 3, 3, 3, 3], "frames each layer sees")
     dilations: list[int] = option([1, 1, 2, 3, 3], "frames between those that a layer sees", minimum=1)
     strides: list[int] = option([1, 3, 1, 1, 1], "frames from one output to the next; product: subsampling", minimum=1)
+    norm: Literal["layer", "batch"] = option("layer", "normalisation; batch: for small corpora and few steps")
     dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
 
     def __post_init__(self) -> None:

@@ -1,14 +1,13 @@
-"""Time-delay network: convolutions over time, each followed by layer normalisation and ReLU.
+"""Time-delay network: convolutions over time, each followed by normalisation and ReLU.
 
-Waibel et al. 1989; in the form of Peddinti, Povey and Khudanpur 2015 (dilated, subsampled), with layer
-normalisation in the place of batch normalisation, so that an utterance's output does not depend on the others
-in its batch.
+Waibel et al. 1989; in the form of Peddinti, Povey and Khudanpur 2015: dilated and subsampled.
 """
 
 import torch
 from torch import Tensor, nn
 
 from egret.models.masking import mask_frames
+from egret.models.norm import NORMS
 from egret.models.options import TdnnOptions
 
 
@@ -25,7 +24,7 @@ class Tdnn(nn.Module):
             nn.Conv1d(dim, options.dim, kernel, stride, padding=dilation * (kernel - 1) // 2, dilation=dilation)
             for dim, kernel, dilation, stride in shapes
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(options.dim) for _ in options.kernels)
+        self.norms = nn.ModuleList(NORMS[options.norm](options.dim) for _ in options.kernels)
         self.dropout = nn.Dropout(options.dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,5 +32,5 @@ class Tdnn(nn.Module):
         for conv, norm, stride in zip(self.layers, self.norms, self.strides, strict=True):
             x = conv(mask_frames(x, lengths).transpose(1, 2)).transpose(1, 2)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
-            x = self.dropout(torch.relu(norm(x)))
+            x = self.dropout(torch.relu(norm(x, lengths)))
         return x, lengths

@@ -1,7 +1,7 @@
 """Checkpoints: a folder each, made under another name and renamed, so that one that exists is whole.
 
 `checkpoints/epoch-003/` is the state after epoch 3, `checkpoints/step-00001200/` one from within an epoch. A
-folder holds `model.safetensors` (weights), `optimiser.pt` (read without executing anything) and `state.json`.
+folder holds `model.safetensors` (weights), `optimiser.safetensors` (its averages) and `state.json`.
 """
 
 import shutil
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from egret.base.errors import EgretError
 from egret.base.files import atomic_path, read_json, write_json
-from egret.compat import load_state
 from egret.models.files import load_weights, save_weights
 
 
@@ -35,7 +34,7 @@ def save(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer,
     with atomic_path(folder / name) as part:
         part.mkdir(parents=True)
         save_weights(part / "model.safetensors", model.state_dict())
-        torch.save(optimiser.state_dict(), part / "optimiser.pt")
+        save_weights(part / "optimiser.safetensors", optimiser_tensors(optimiser))
         write_json(part / "state.json", asdict(progress))
     return folder / name
 
@@ -55,11 +54,26 @@ def restore(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer
     advice = f"remove the folder {path} to go on from the checkpoint before it"
     try:
         model.load_state_dict(load_weights(path / "model.safetensors"))
-        optimiser.load_state_dict(load_state(path / "optimiser.pt"))
+        tensors = load_weights(path / "optimiser.safetensors")
     except EgretError:
-        raise EgretError(f"{path}/model.safetensors: not whole; {advice}") from None
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
-        raise EgretError(f"{path}: cannot be read ({type(error).__name__}: {str(error)[:80]}); {advice}") from None
+        raise EgretError(f"{path}: not whole; {advice}") from None
+    except RuntimeError as error:
+        raise EgretError(f"{path}: of another model ({error}); {advice}") from None
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        parameter, kind = name.split(".")
+        state.setdefault(int(parameter), {})[kind] = tensor
+    # The groups' settings, the learning rate among them, come from the options of this run.
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimiser remembers of each parameter, as `<number of the parameter>.<name>`."""
+    return {
+        f"{parameter}.{kind}": torch.as_tensor(value)
+        for parameter, remembered in optimiser.state_dict()["state"].items()
+        for kind, value in remembered.items()
+    }
 
 
 def prune(folder: Path, keep: int) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -104,10 +104,11 @@ class Corpus:
         if len(dropped) * 100 > max_reject_percent * total:
             raise EgretError(
                 f"{self.manifest}: {len(dropped)} of {total} utterances cannot be used ({reasons}), first "
-                f"{dropped[0]['id']} ({dropped[0]['detail']}); all in {rejected}. Mend them or raise --max-reject-percent"
+                f"{dropped[0]['id']} ({dropped[0]['detail']}); all in {rejected}; "
+                "mend them or raise --max-reject-percent"
             )
 
-    def load(self, rows: Sequence[int]) -> Batch:
+    def load(self, rows: Iterable[int]) -> Batch:
         """Read the utterances of a batch."""
         cuts = []
         with open(self.manifest, "rb") as lines:

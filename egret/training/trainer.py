@@ -82,8 +82,7 @@ def set_up(options: TrainOptions, config: dict) -> Run:
     torch.manual_seed(options.seed)
     model = build_model(config)
     mean, deviation = Stats.load(options.stats).mean_and_deviation()
-    model.mean.copy_(torch.from_numpy(mean))
-    model.deviation.copy_(torch.from_numpy(deviation))
+    model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
     log.info("%s", model)
     log.info("%d parameters", count_parameters(model))
 

@@ -8,7 +8,7 @@ corpus=               # folder that holds waves_yesno, or is it; empty: it is do
 download=download     # folder to download into
 lm_order=1            # order of the n-gram
 seed=1                # of weights, batches and dropout
-epochs=15             # passes over the thirty training recordings
+epochs=20             # passes over the thirty training recordings
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
 lang=$data/lang_phone
@@ -20,8 +20,10 @@ if stage 0 "corpus: list the recordings, read and check each of them, write cuts
   if [[ $mini == true ]]; then
     "$EGRET_ROOT/local/mini_corpus.py" --layout yesno --out mini/corpus
     corpus=mini/corpus
+  else
+    corpus=$(resolve_path "$corpus")
   fi
-  local/prepare.py --cmd "${prep_cmd[*]@Q}" --corpus "$(resolve_path "$corpus")" --download "$download" \
+  local/prepare.py --cmd "${prep_cmd[*]@Q}" --corpus "$corpus" --download "$download" \
     --out "$data/cuts" --workers "$nj"
 fi
 

@@ -1,0 +1,46 @@
+"""Normalisation of activations, each in a form that padding does not enter."""
+
+import torch
+from torch import Tensor, nn
+
+from egret.models.masking import frame_mask
+
+
+class LayerNorm(nn.LayerNorm):
+    """Each frame by itself (Ba, Kiros and Hinton 2016); an utterance does not depend on its batch."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
+        """[N, T, C] to the same shape."""
+        return super().forward(x)
+
+
+class BatchNorm(nn.Module):
+    """Each channel over the frames of the batch (Ioffe and Szegedy 2015), padding left out.
+
+    Its noise keeps small corpora from being learnt by heart. In evaluation running averages take the batch's
+    place, so that an utterance does not depend on the others.
+    """
+
+    def __init__(self, dim: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.epsilon = momentum, epsilon
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("variance", torch.ones(dim))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """[N, T, C] of lengths [N] to the same shape."""
+        mean, variance = self.mean, self.variance
+        if self.training:
+            frames = x[frame_mask(lengths, x.shape[1])]
+            variance, mean = torch.var_mean(frames, dim=0, unbiased=False)
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.momentum)
+                self.variance.lerp_(variance, self.momentum)
+        return (x - mean) * torch.rsqrt(variance + self.epsilon) * self.weight + self.bias
+
+
+NORMS = {"layer": LayerNorm, "batch": BatchNorm}

@@ -1,0 +1,1 @@
+"""What local/mini_corpus.py is made of."""

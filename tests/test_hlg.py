@@ -1,0 +1,301 @@
+"""HLG: what is searched in it is what trying everything finds, and what kaldi-decoder finds.
+
+Back-off arcs of G are ordinary epsilon arcs in HLG. The best path is therefore compared with the best of all paths,
+needless back-offs among them, and not with the probability that the n-gram model itself gives to the words.
+"""
+
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from egret.base.files import read_json
+from egret.graph import arcs
+from egret.graph.arcs import ArcTable
+from egret.graph.grammar import grammar
+from egret.lang.lang import Lang
+from egret.lang.symbols import BACKOFF
+from exhaustive import Lexicon, Ngram, alignments, random_ngram, sayings, word_sequences
+from folders import make_lang, random_log_probs
+
+FRAMES = 5
+PROBABILITY = 0.3  # of silence: other than one half, so that silence and no silence differ
+
+HOMOPHONES = [("right", ["x", "y"]), ("write", ["x", "y"]), ("wright", ["x", "y"])]
+PREFIXES = [("a", ["x"]), ("ab", ["x", "y"]), ("abx", ["x", "y", "x"]), ("bx", ["y", "x"])]
+VARIANTS = [("a", ["x"]), ("a", ["y", "x"]), ("a", ["x", "x"]), ("b", ["y"]), ("b", ["x"])]
+REPEATS = [("a", ["x", "x"]), ("b", ["x"]), ("c", ["y", "y"])]
+PAUSES = [("a", ["x"]), ("uh", ["SIL"]), ("b", ["x", "SIL"])]  # silence is part of words, too
+
+
+def random_lexicon(rng: random.Random) -> Lexicon:
+    """Two to four words of one or two pronunciations of two phones: homophones and prefixes all over."""
+    entries = [(f"w{word}", rng.choices("xy", k=rng.choice([1, 1, 2, 2, 3])))
+               for word in range(rng.randint(2, 4)) for _ in range(rng.randint(1, 2))]  # fmt: skip
+    return [entry for place, entry in enumerate(entries) if entry not in entries[:place]]
+
+
+@dataclass
+class Case:
+    """A lexicon, an n-gram model and the HLG of both in `folder`."""
+
+    folder: Path
+    lexicon: Lexicon
+    silence: str | None
+    ngram: Ngram
+    lang: Lang
+    graph: ArcTable
+    report: dict
+
+
+def compile_case(folder: Path, lexicon: Lexicon, silence: str | None, order: int, seed: int) -> Case:
+    from egret.graph.hlg import compile_hlg
+
+    lang = make_lang(folder / "lang", lexicon, silence, PROBABILITY)
+    ngram = random_ngram(random.Random(seed), list(dict.fromkeys(word for word, _ in lexicon)), order)
+    g = grammar(ngram.write(folder / "lm.arpa"), lang.folder / "words.txt", order)
+    lexicon_graph = arcs.load(lang.folder / "L_disambig.safetensors")
+    units, first = len(lang.units), lang.first_disambiguation
+    graph, report = compile_hlg(lexicon_graph, g, units, first, lang.words[BACKOFF])
+    arcs.save(folder / "HLG.safetensors", graph, arcs.identity(lang))
+    return Case(folder, lexicon, silence, ngram, lang, graph, report)
+
+
+def best_of_all(case: Case, frames: list[list[float]], scale: float = 1.0, merge: bool = True) -> tuple[float, list]:
+    """The highest score of all words, pronunciations, silences, back-offs and alignments, and its words."""
+    units = case.lang.tokens
+    spoken = [units[name] for name in case.lang.units[3:]]
+    acoustic = {tokens: max(scores) for tokens, scores in alignments(frames, spoken, merge).items()}
+    best: tuple[float, list] = (float("-inf"), [])
+    for words in word_sequences(case.lexicon, len(frames)):
+        language = case.ngram.score(words)
+        for tokens, pauses in sayings(case.lexicon, words, case.silence, PROBABILITY):
+            heard = acoustic.get(tuple(units[token] for token in tokens))
+            if heard is not None:
+                best = max(best, (heard + scale * (language + pauses), words))
+    return best
+
+
+def decode(case: Case, log_probs: torch.Tensor, lengths: torch.Tensor, scale: float = 1.0) -> list[tuple]:
+    """(score, words) of each utterance, with beams so wide that nothing is pruned."""
+    from egret.decoding.graph import GraphDecoder
+    from egret.decoding.options import HlgOptions
+
+    wide = HlgOptions(search_beam=1e4, output_beam=1e4, max_active=1_000_000)
+    decoder = GraphDecoder(case.folder, case.lang, torch.device("cpu"))
+    found = decoder.decode(log_probs, lengths, wide, scale)
+    return [(best.score, [case.lang.word_names[word] for word in best.words]) for best in found]
+
+
+@pytest.fixture
+def k2():
+    return pytest.importorskip("k2")
+
+
+def assert_exact(case: Case, seed: int, scale: float = 1.0, merge: bool = True) -> None:
+    log_probs, lengths = random_log_probs(seed, [FRAMES, FRAMES - 1, FRAMES], case.lang, spread=3.0)
+    found = decode(case, log_probs, lengths, scale)
+    for row, length, (score, words) in zip(log_probs, lengths.tolist(), found, strict=True):
+        expected, said = best_of_all(case, row[:length].tolist(), scale, merge)
+        assert words == said
+        assert score == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("silence", [None, "SIL"])
+@pytest.mark.parametrize("lexicon", [HOMOPHONES, PREFIXES, VARIANTS, REPEATS], ids=["homo", "prefix", "variant", "rep"])
+def test_the_best_path_is_the_best_of_all(k2, tmp_path, lexicon, silence, order):
+    assert_exact(compile_case(tmp_path, lexicon, silence, order, seed=1), seed=2)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("seed", range(10))
+def test_the_best_path_is_the_best_of_all_in_random_lexicons(k2, tmp_path, seed):
+    rng = random.Random(seed)
+    case = compile_case(tmp_path, random_lexicon(rng), rng.choice([None, "SIL"]), rng.randint(1, 2), seed)
+    assert_exact(case, seed, scale=rng.choice([0.3, 1.0, 2.0]))
+
+
+@pytest.mark.k2
+def test_silence_may_be_part_of_words(k2, tmp_path):
+    assert_exact(compile_case(tmp_path, PAUSES, "SIL", 2, seed=3), seed=4)
+
+
+@pytest.mark.k2
+def test_of_homophones_the_language_model_takes_the_likelier(k2, tmp_path):
+    case = compile_case(tmp_path, HOMOPHONES, None, 1, seed=1)
+    log_probs = torch.full((1, 3, len(case.lang.units)), -20.0)
+    for frame, token in enumerate(["x", "x", "y"]):
+        log_probs[0, frame, case.lang.tokens[token]] = 0.0
+    likeliest = max(["right", "write", "wright"], key=lambda word: case.ngram.unigrams[word])
+    [(score, words)] = decode(case, log_probs, torch.tensor([3]))
+    assert words == [likeliest]
+    assert score == pytest.approx(case.ngram.score(words), abs=1e-5)
+
+
+@pytest.mark.k2
+def test_without_any_scale_only_the_model_counts_and_with_much_only_the_graph(k2, tmp_path):
+    case = compile_case(tmp_path, PREFIXES, None, 2, seed=5)
+    log_probs, lengths = random_log_probs(6, [FRAMES], case.lang)
+    for scale in (1e-6, 1e3):
+        expected, words = best_of_all(case, log_probs[0].tolist(), scale)
+        assert decode(case, log_probs, lengths, scale) == [(pytest.approx(expected, rel=1e-5), words)]
+    assert best_of_all(case, log_probs[0].tolist(), 1e-6)[1] != best_of_all(case, log_probs[0].tolist(), 1e3)[1]
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("lexicon", [REPEATS, VARIANTS], ids=["rep", "variant"])
+def test_with_many_units_equal_neighbours_need_no_blank(k2, tmp_path, monkeypatch, lexicon):
+    import egret.graph.hlg
+
+    monkeypatch.setattr(egret.graph.hlg, "LARGEST_STANDARD_TOPOLOGY", 0)
+    case = compile_case(tmp_path, lexicon, "SIL", 2, seed=7)
+    assert_exact(case, seed=8, merge=False)
+    log_probs, lengths = random_log_probs(8, [2], case.lang)
+    log_probs[:, :, case.lang.tokens["x"]] = 5.0  # x x within two frames: with blanks it would not fit
+    [(score, _)] = decode(case, log_probs, lengths)
+    assert score == pytest.approx(best_of_all(case, log_probs[0].tolist(), merge=False)[0], abs=1e-4)
+
+
+def kaldi_decode(graph: ArcTable, frames: torch.Tensor) -> tuple[float, list[int]]:
+    """Score and word ids of the best path that kaldi-decoder finds."""
+    kaldi_decoder = pytest.importorskip("kaldi_decoder")
+    kaldifst = pytest.importorskip("kaldifst", reason="kaldi-decoder takes its graphs from kaldifst")
+    fst = kaldifst.StdVectorFst()
+    for _ in range(graph.num_states):
+        fst.add_state()
+    fst.start = 0
+    spoken: list[list[int]] = [[]]  # an arc of an Fst has one output: the place of its words in this list
+    for arc, ((source, destination, label), score) in enumerate(
+        zip(graph.arcs.tolist(), graph.scores.tolist(), strict=True)
+    ):
+        if label == -1:
+            fst.set_final(source, -score)
+            continue
+        spoken.append(graph.outputs(arc))
+        # Label 0 is epsilon there: DecodableCtc has the blank on 1.
+        fst.add_arc(source, kaldifst.StdArc(label + 1, len(spoken) - 1 if spoken[-1] else 0, -score, destination))
+    decoder = kaldi_decoder.FasterDecoder(fst, kaldi_decoder.FasterDecoderOptions(beam=1e4))
+    decoder.decode(kaldi_decoder.DecodableCtc(frames.numpy()))
+    found, lattice = decoder.get_best_path()
+    assert found
+    _, _, outputs, weight = kaldifst.get_linear_symbol_sequence(lattice)
+    return -(weight.value1 + weight.value2), [word for place in outputs for word in spoken[place]]
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("lexicon", [PREFIXES, VARIANTS], ids=["prefix", "variant"])
+def test_kaldi_decoder_finds_the_same_in_longer_utterances(k2, tmp_path, lexicon):
+    case = compile_case(tmp_path, lexicon, "SIL", 2, seed=9)
+    log_probs, lengths = random_log_probs(10, [40, 25], case.lang, spread=3.0)
+    found = decode(case, log_probs, lengths)
+    for frames, length, (score, words) in zip(log_probs, lengths.tolist(), found, strict=True):
+        theirs, said = kaldi_decode(case.graph, frames[:length])
+        assert [case.lang.word_names[word] for word in said] == words and len(words) > 2
+        assert score == pytest.approx(theirs, abs=1e-3)
+
+
+# The table
+
+
+@pytest.mark.k2
+def test_hlg_reads_units_and_says_words(k2, tmp_path):
+    case = compile_case(tmp_path, PREFIXES, "SIL", 2, seed=11)
+    assert set(case.graph.arcs[:, 2].tolist()) == {-1, 0, *(case.lang.tokens[unit] for unit in ("x", "y", "SIL"))}
+    said = {word for arc in range(case.graph.num_arcs) for word in case.graph.outputs(arc)}
+    assert said == {case.lang.words[word] for word, _ in PREFIXES}
+    assert (case.report["states"], case.report["arcs"]) == (case.graph.num_states, case.graph.num_arcs)
+
+
+@pytest.mark.k2
+def test_every_state_is_on_a_way_from_the_start_to_the_end(k2, tmp_path):
+    case = compile_case(tmp_path, VARIANTS, "SIL", 2, seed=12)
+    pairs = case.graph.arcs[:, :2].tolist()
+    for start, edges in ((0, pairs), (case.graph.num_states - 1, [(d, s) for s, d in pairs])):
+        seen, queue = {start}, [start]
+        for state in queue:
+            new = {destination for source, destination in edges if source == state} - seen
+            seen |= new
+            queue += new
+        assert seen == set(range(case.graph.num_states))
+
+
+@pytest.mark.k2
+def test_the_same_inputs_give_the_same_graph(k2, tmp_path):
+    first = compile_case(tmp_path / "1", VARIANTS, "SIL", 2, seed=13).folder / "HLG.safetensors"
+    again = compile_case(tmp_path / "2", VARIANTS, "SIL", 2, seed=13).folder / "HLG.safetensors"
+    assert first.read_bytes() == again.read_bytes()
+
+
+# steps/compile_graph.py
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A lang folder and a G for it."""
+    lang = make_lang(tmp_path / "lang", PREFIXES, "SIL", PROBABILITY)
+    ngram = random_ngram(random.Random(1), [word for word, _ in PREFIXES], 2)
+    table = grammar(ngram.write(tmp_path / "lm.arpa"), lang.folder / "words.txt", 2)
+    arcs.save(tmp_path / "G.safetensors", table, {"words": arcs.identity(lang)["words"], "order": 2})
+    return tmp_path
+
+
+COMPILE = ("--lang", "lang", "--grammar", "G.safetensors", "--out", "graph")
+
+
+@pytest.mark.k2
+def test_the_step_leaves_graph_and_report(k2, run_step, project):
+    said = run_step("compile_graph", project, *COMPILE)
+    graph, report = arcs.load(project / "graph/HLG.safetensors"), read_json(project / "graph/report.json")
+    assert graph.num_arcs == report["arcs"] > 0 and report["peak_memory_mib"] > 0
+    assert arcs.about(project / "graph/HLG.safetensors") == arcs.identity(Lang.read(project / "lang"))
+    assert f"HLG: {graph.num_states} states, {graph.num_arcs} arcs" in said
+    assert "up to date" in run_step("compile_graph", project, *COMPILE)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("other", ["b", "zz"])  # the same number of words
+def test_a_grammar_of_other_words_is_refused(k2, run_step, project, other):
+    lexicon = [(other, ["x"]), *PREFIXES[1:]]
+    make_lang(project / "lang", lexicon, "SIL", PROBABILITY)
+    said = run_step("compile_graph", project, *COMPILE, code=1)
+    assert "G.safetensors: made for other words than lang/words.txt has; make G again" in said
+
+
+@pytest.mark.k2
+def test_a_grammar_of_unknown_origin_with_too_many_words_is_refused(k2, run_step, project):
+    arcs.save(project / "G.safetensors", arcs.load(project / "G.safetensors"))
+    make_lang(project / "lang", PREFIXES[:1])
+    assert "is not in lang/words.txt; make G again" in run_step("compile_graph", project, *COMPILE, code=1)
+
+
+@pytest.mark.k2
+def test_a_grammar_without_a_sentence_of_the_lexicon_is_refused(k2, run_step, project):
+    lang = Lang.read(project / "lang")
+    start = lang.words["<s>"]  # no word of L
+    arcs.save(project / "G.safetensors", arcs.from_rows([(0, 1, start, start, 0.0), (1, 2, -1, -1, 0.0)], 2))
+    assert "no sentence passes through both L and G" in run_step("compile_graph", project, *COMPILE, code=1)
+
+
+@pytest.mark.k2
+def test_a_truncated_grammar_is_refused(k2, run_step, project):
+    whole = (project / "G.safetensors").read_bytes()
+    (project / "G.safetensors").write_bytes(whole[:-8])
+    assert "G.safetensors: not a whole graph file" in run_step("compile_graph", project, *COMPILE, code=1)
+
+
+def test_without_k2_the_step_says_what_to_do(run_step, project, monkeypatch):
+    monkeypatch.setitem(sys.modules, "k2", None)
+    monkeypatch.delitem(sys.modules, "egret.graph.hlg", raising=False)
+    said = run_step("compile_graph", project, *COMPILE, code=1)
+    assert "needs k2, which cannot be imported" in said and "--method ctc_greedy" in said
+    assert not (project / "graph/HLG.safetensors").exists()
+
+
+def test_a_missing_grammar_is_an_error_that_says_who_makes_it(run_step, project):
+    (project / "G.safetensors").unlink()
+    assert "made by steps/train_ngram.py (stage 3)" in run_step("compile_graph", project, *COMPILE, code=1)

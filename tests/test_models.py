@@ -1,0 +1,220 @@
+"""The acoustic model: padding, lengths, normalisation, and its way to the disk and back."""
+
+import pytest
+import torch
+import yaml
+
+from egret.base.errors import EgretError, UsageError
+from egret.base.options import as_plain
+from egret.models.files import build_model, load_config, load_model, load_weights, save_config, save_weights
+from egret.models.masking import frame_mask, mask_frames
+from egret.models.model import CtcModel, count_parameters
+from egret.models.options import ModelOptions, TdnnOptions
+from folders import make_experiment, make_lang
+
+FEATURES, TOKENS = 6, 7
+LENGTHS = [31, 17, 1, 8, 30]
+SHAPES = pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"norm": "batch"},
+        {"kernels": [5, 3], "dilations": [1, 4], "strides": [2, 3]},
+        {"kernels": [1], "dilations": [1], "strides": [4]},
+        {"kernels": [3, 3, 7], "dilations": [2, 1, 1], "strides": [3, 1, 2], "norm": "batch"},
+    ],
+)
+
+
+def make_model(shape: dict, seed: int = 0) -> CtcModel:
+    """In evaluation mode; scales, shifts, means and deviations are other than one and zero, as after training."""
+    torch.manual_seed(seed)
+    model = CtcModel(FEATURES, TOKENS, ModelOptions(tdnn=TdnnOptions(**{"dim": 12, **shape})))
+    for tensor in model.state_dict().values():
+        if tensor.dim() == 1:
+            tensor.copy_(torch.rand_like(tensor) + 0.5)
+    return model.eval()
+
+
+def make_batch(seed: int = 0, padding: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    features = [torch.randn(length, FEATURES) for length in LENGTHS]
+    return torch.nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=padding), torch.tensor(LENGTHS)
+
+
+# What comes out
+
+
+@SHAPES
+def test_an_utterance_alone_and_in_a_batch_give_the_same(shape):
+    model = make_model(shape)
+    features, lengths = make_batch()
+    together, frames = model(features, lengths)
+    for row, length in enumerate(LENGTHS):
+        alone, [count] = model(features[row : row + 1, :length], lengths[row : row + 1])
+        assert frames[row] == count == alone.shape[1]
+        assert torch.allclose(together[row, :count], alone[0], atol=1e-5)
+
+
+@SHAPES
+def test_what_stands_in_the_padding_does_not_matter(shape):
+    model = make_model(shape)
+    clean, frames = model(*make_batch())
+    noisy, _ = model(*make_batch(padding=1e3))
+    for row, count in enumerate(frames.tolist()):
+        assert torch.allclose(clean[row, :count], noisy[row, :count], atol=1e-5)
+
+
+def test_padding_has_no_part_in_training_with_batch_normalisation():
+    model = make_model({"norm": "batch", "dropout": 0.0}).train()
+    clean, frames = model(*make_batch())
+    noisy, _ = model(*make_batch(padding=1e3))
+    for row, count in enumerate(frames.tolist()):
+        assert torch.allclose(clean[row, :count], noisy[row, :count], atol=1e-5)
+
+
+@SHAPES
+def test_output_lengths_are_those_foretold(shape):
+    model = make_model(shape)
+    for frames in [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 24, 25]:
+        log_probs, lengths = model(torch.zeros(1, frames, FEATURES), torch.tensor([frames]))
+        assert model.output_frames(frames) == lengths.item() == log_probs.shape[1]
+
+
+def test_the_strides_are_the_subsampling():
+    model = make_model({"kernels": [3, 3, 3], "dilations": [1, 1, 1], "strides": [2, 1, 3]})
+    assert [model.output_frames(frames) for frames in (1, 2, 6, 7, 12, 13)] == [1, 1, 1, 2, 2, 3]
+    assert make_model({"kernels": [3], "dilations": [1], "strides": [1]}).output_frames(13) == 13
+
+
+def test_outputs_are_log_probabilities_of_the_tokens():
+    log_probs, _ = make_model({})(*make_batch())
+    assert log_probs.shape[2] == TOKENS
+    assert torch.allclose(log_probs.exp().sum(dim=2), torch.ones(log_probs.shape[:2]), atol=1e-5)
+
+
+def test_an_output_sees_the_frames_of_its_kernels_and_no_more():
+    model = make_model({"kernels": [3, 3], "dilations": [1, 2], "strides": [1, 1]})
+    features = torch.randn(1, 20, FEATURES, requires_grad=True)
+    log_probs, _ = model(features, torch.tensor([20]))
+    log_probs[0, 10].square().sum().backward()
+    assert features.grad is not None
+    seen = features.grad[0].abs().sum(dim=1).nonzero().flatten().tolist()
+    assert seen == list(range(7, 14))  # one frame each side, then two
+
+
+def test_features_are_normalised_with_the_mean_and_deviation_of_training():
+    model = make_model({})
+    features, lengths = make_batch()
+    mean, deviation = torch.randn(FEATURES), torch.rand(FEATURES) + 0.5
+    model.set_normalisation(torch.zeros(FEATURES), torch.ones(FEATURES))
+    plain, frames = model(features, lengths)
+    model.set_normalisation(mean, deviation)
+    shifted, _ = model(features * deviation + mean, lengths)
+    for row, count in enumerate(frames.tolist()):
+        assert torch.allclose(plain[row, :count], shifted[row, :count], atol=1e-4)
+
+
+def test_dropout_is_for_training_only():
+    model = make_model({"dropout": 0.5})
+    batch = make_batch()
+    assert torch.equal(model(*batch)[0], model(*batch)[0])
+    model.train()
+    assert not torch.equal(model(*batch)[0], model(*batch)[0])
+
+
+def test_parameters_are_counted_without_mean_and_deviation():
+    model = make_model({"kernels": [3], "dilations": [1], "strides": [1]})
+    assert count_parameters(model) == (3 * FEATURES * 12 + 12) + 2 * 12 + (12 * TOKENS + TOKENS)
+
+
+def test_the_mask_is_true_on_frames_of_the_utterance():
+    assert frame_mask(torch.tensor([2, 0, 3]), 3).int().tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
+    assert mask_frames(torch.ones(1, 3, 2), torch.tensor([1])).tolist() == [[[1, 1], [0, 0], [0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [({"kernels": [3, 3]}, "one number for each layer"), ({"kernels": [3, 3, 2, 3, 3]}, "odd numbers")],
+)
+def test_impossible_networks_are_refused(shape, says):
+    with pytest.raises(UsageError, match=says):
+        TdnnOptions(**shape)
+
+
+# On disk
+
+
+@pytest.fixture
+def lang(tmp_path):
+    return make_lang(tmp_path / "lang", [("a", ["x"]), ("b", ["y"])])
+
+
+def test_a_model_comes_back_from_its_config_and_weights(tmp_path, lang):
+    model = make_experiment(tmp_path, lang, FEATURES, norm="batch", strides=[3, 1], dropout=0.4)
+    model.set_normalisation(torch.randn(FEATURES), torch.rand(FEATURES))
+    save_weights(tmp_path / "final.safetensors", model.state_dict())
+    again, config = load_model(tmp_path)
+    assert not again.training and config["tokens"] == len(lang.units)
+    assert torch.equal(again(*make_batch())[0], model(*make_batch())[0])
+    assert again.encoder.dropout.p == 0.4
+
+
+def test_a_config_comes_back_from_yaml_as_it_was(tmp_path):
+    options = ModelOptions(tdnn=TdnnOptions(dim=5, kernels=[1, 3], dilations=[1, 2], strides=[1, 2], dropout=0.25))
+    config = {"model": as_plain(options), "features": 3, "tokens": 4, "units": "é", "lang": "data/lang"}
+    save_config(tmp_path / "config.yaml", config)
+    assert load_config(tmp_path / "config.yaml") == config
+    assert list(load_config(tmp_path / "config.yaml")) == list(config)
+    assert build_model(load_config(tmp_path / "config.yaml")).encoder.strides == [1, 2]
+
+
+def test_a_checkpoint_is_loaded_by_its_name(tmp_path, lang):
+    make_experiment(tmp_path, lang, FEATURES)
+    other = make_experiment(tmp_path / "other", lang, FEATURES, seed=2)
+    save_weights(tmp_path / "checkpoints/epoch-003/model.safetensors", other.state_dict())
+    found = load_model(tmp_path, "epoch-003")[0](*make_batch())[0]
+    assert torch.equal(found, other(*make_batch())[0])
+    assert not torch.equal(found, load_model(tmp_path)[0](*make_batch())[0])
+
+
+def test_weights_come_back_the_same_and_views_are_written_as_they_look(tmp_path):
+    tensors = {"a": torch.randn(4, 6).t()[1:], "b": torch.tensor([1, 2]), "c": torch.ones(3, requires_grad=True)}
+    save_weights(tmp_path / "w.safetensors", tensors)
+    again = load_weights(tmp_path / "w.safetensors")
+    assert again.keys() == tensors.keys() and all(torch.equal(again[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 200, -1])
+def test_truncated_weights_are_an_error_that_names_them(tmp_path, lang, kept):
+    make_experiment(tmp_path, lang)
+    content = (tmp_path / "final.safetensors").read_bytes()
+    (tmp_path / "final.safetensors").write_bytes(content[:kept])
+    with pytest.raises(EgretError, match=r"final\.safetensors: not whole"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("other", [{"dim": 8}, {"kernels": [5, 3]}, {"kernels": [3], "dilations": [1], "strides": [1]}])
+def test_weights_of_another_model_are_an_error_of_one_line(tmp_path, lang, other):
+    make_experiment(tmp_path, lang)
+    save_weights(tmp_path / "final.safetensors", make_experiment(tmp_path / "other", lang, **other).state_dict())
+    with pytest.raises(EgretError, match=r"final\.safetensors: weights of another model") as error:
+        load_model(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unfinished_experiment_says_what_is_missing(tmp_path, lang):
+    make_experiment(tmp_path, lang)
+    (tmp_path / "final.safetensors").unlink()
+    with pytest.raises(EgretError, match=r"final\.safetensors: no such weights; .*steps/train\.py"):
+        load_model(tmp_path)
+    with pytest.raises(EgretError, match=r"nowhere/config\.yaml: no trained model here"):
+        load_model(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("text", ["", "just words", "a: [1", yaml.safe_dump({"features": 3})])
+def test_a_config_that_describes_no_model_is_an_error_of_one_line(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(EgretError, match=r"config\.yaml: .*train again") as error:
+        load_config(tmp_path / "config.yaml")
+    assert "\n" not in str(error.value)

@@ -1,0 +1,407 @@
+"""A program as a user meets it: exit code, what it says, what it leaves; alone, under a launcher, in --status."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHER = str(ROOT / "utils" / "run.py")
+
+# Two programs: `tiny` copies a text so many times, `spread` divides the lines of a text over jobs.
+PROGRAMS = '''
+import os, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+
+from egret.base.errors import EgretError, UsageError
+from egret.base.files import atomic_open, write_text
+from egret.base.options import infile, option, runtime
+from egret.base.program import Outcome, OutOptions, ParallelOptions, ParallelStep, Step, main, share_folder
+
+
+@dataclass(kw_only=True)
+class Tiny(OutOptions):
+    text: Path = infile("a text", "steps/write.py (stage 0)")
+    more: list[Path] = infile("more texts", default=[])
+    times: int = option(1, "copies", minimum=1)
+    workers: int = runtime(1, "changes nothing")
+    act: str = runtime("", "what happens")
+
+
+def tiny(options):
+    if options.act == "fail":
+        raise EgretError("the text is no good; write another")
+    if options.act == "usage":
+        raise UsageError("--times and --text do not go together")
+    if options.act == "bug":
+        raise ZeroDivisionError("a bug")
+    if options.act.isdigit():
+        raise OSError(int(options.act), os.strerror(int(options.act)), "some/file")
+    with atomic_open(options.out / "a.txt") as out:
+        out.write(options.text.read_text() * options.times)
+        if options.act == "wait":
+            out.flush()
+            write_text(options.out / "waiting", "")
+            time.sleep(30)
+    return Outcome([options.out / "a.txt"], {"copies": options.times})
+
+
+@dataclass(kw_only=True)
+class Spread(ParallelOptions):
+    text: Path = infile("a text")
+    suffix: str = option("", "what to add to each line")
+    fail: list[int] = runtime([], "jobs that fail")
+    wait: bool = runtime(False, "do not end")
+
+
+def spread(options):
+    folder = share_folder(options)
+    if options.job in options.fail:
+        raise EgretError(f"job {options.job} broke; mend it")
+    if options.wait:
+        write_text(options.out / f"waiting{options.job}", str(os.getpid()))
+        time.sleep(30)
+    lines = options.text.read_text().split()[options.job - 1 :: options.nj]
+    write_text(folder / "part.txt", "".join(line + options.suffix for line in lines))
+    with open(options.out / "worked.txt", "a") as out:
+        out.write(str(options.job))
+    return Outcome([folder / "part.txt"])
+
+
+def combine(options):
+    parts = [(share_folder(options, job) / "part.txt").read_text() for job in range(1, options.nj + 1)]
+    write_text(options.out / "all.txt", " ".join(parts))
+    return Outcome([options.out / "all.txt"], {"parts": len(parts)})
+
+
+VERSION = int(os.environ.get("TINY_VERSION", "1"))
+STEPS = {
+    "tiny": Step("tiny", VERSION, Tiny, tiny, "Copies a text."),
+    "spread": ParallelStep("spread", 1, Spread, spread, "Divides a text.", combine=combine),
+}
+
+if __name__ == "__main__":
+    main(STEPS[Path(sys.argv[0]).stem])
+'''
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    return Bench(tmp_path, monkeypatch)
+
+
+class Bench:
+    """A folder with the two programs, a text, and ways to run them."""
+
+    def __init__(self, folder, monkeypatch):
+        self.folder, self.out, self.report = folder, folder / "out", folder / "status.jsonl"
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        for name in ("tiny", "spread"):
+            (folder / f"{name}.py").write_text(PROGRAMS)
+        (folder / "text").write_text("a b c d e")
+
+    def command(self, name, *words):
+        return [sys.executable, f"{name}.py", "--text", "text", "--out", "out", *map(str, words)]
+
+    def run(self, name, *words, code=0, **environment):
+        """All that a program says."""
+        done = subprocess.run(
+            self.command(name, *words), capture_output=True, text=True, env={**os.environ, **environment}
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        if code and "--cmd" not in words:
+            assert done.stderr.startswith(f"{name}: error: ") and done.stderr.count("\n") == 1, done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, name, *words):
+        """A program in a process group of its own, as a terminal runs it."""
+        return subprocess.Popen(
+            self.command(name, *words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def status(self, name, *words):
+        """The row that EGRET_STATUS adds."""
+        self.run(name, *words, EGRET_STATUS=str(self.report), EGRET_STAGE="3")
+        return json.loads(self.report.read_text().splitlines()[-1])
+
+    def wait_for(self, name):
+        deadline = time.monotonic() + 10
+        while not (self.out / name).exists():
+            assert time.monotonic() < deadline, f"{name} never came"
+            time.sleep(0.02)
+
+
+class TestStamps:
+    def test_the_second_run_is_up_to_date(self, bench):
+        first = bench.run("tiny")
+        assert "options: {" in first and "tiny: done in" in first and "copies 1" in first
+        second = bench.run("tiny")
+        assert "tiny: up to date (out)" in second and "done in" not in second
+
+    def test_options_of_the_run_do_not_count(self, bench):
+        bench.run("tiny")
+        assert "up to date" in bench.run("tiny", "--workers", 7, "--log-level", "debug")
+
+    def test_a_changed_option(self, bench):
+        bench.run("tiny")
+        assert "again, because: times 1 -> 2" in bench.run("tiny", "--times", 2)
+        assert (bench.out / "a.txt").read_text() == "a b c d ea b c d e"
+
+    def test_a_changed_input(self, bench):
+        bench.run("tiny")
+        (bench.folder / "text").write_text("x")
+        assert "again, because: input text changed" in bench.run("tiny")
+        assert (bench.out / "a.txt").read_text() == "x"
+
+    def test_touching_an_input_changes_nothing(self, bench):
+        bench.run("tiny")
+        os.utime(bench.folder / "text", (1, 1))
+        assert "up to date" in bench.run("tiny")
+
+    def test_a_changed_version(self, bench):
+        bench.run("tiny")
+        assert "again, because: the step's version 1 -> 2" in bench.run("tiny", TINY_VERSION="2")
+
+    def test_a_deleted_output(self, bench):
+        bench.run("tiny")
+        (bench.out / "a.txt").unlink()
+        assert "again, because: output a.txt is gone" in bench.run("tiny")
+        assert (bench.out / "a.txt").exists()
+
+    def test_an_edited_output(self, bench):
+        bench.run("tiny")
+        (bench.out / "a.txt").write_text("mine")
+        assert "again, because: output a.txt changed" in bench.run("tiny")
+
+    def test_force(self, bench):
+        bench.run("tiny")
+        assert "done in" in bench.run("tiny", "--force")
+        assert "done in" in bench.run("tiny", EGRET_FORCE="1")
+
+    def test_killed_in_the_middle_it_leaves_no_stamp_and_no_half_file(self, bench):
+        with bench.start("tiny", "--act", "wait") as process:
+            bench.wait_for("waiting")
+            process.kill()
+        assert not (bench.out / "a.txt").exists() and not (bench.out / ".stamp.tiny.json").exists()
+        assert "done in" in bench.run("tiny")
+        left = {path.name for path in bench.out.iterdir()}
+        assert left == {"a.txt", "waiting", ".stamp.tiny.json"}
+
+
+class TestFailures:
+    def test_a_failure_is_one_line_and_exit_code_1(self, bench):
+        assert "tiny: error: the text is no good; write another" in bench.run("tiny", "--act", "fail", code=1)
+
+    def test_wrong_usage_found_while_working_is_exit_code_2(self, bench):
+        assert "do not go together" in bench.run("tiny", "--act", "usage", code=2)
+
+    def test_a_missing_input_says_which_step_makes_it(self, bench):
+        (bench.folder / "text").unlink()
+        assert "--text text: not there; it is made by steps/write.py (stage 0)" in bench.run("tiny", code=1)
+
+    def test_a_missing_input_of_several(self, bench):
+        assert "--more gone: not there; check the path" in bench.run("tiny", "--more", "text", "gone", code=1)
+
+    @pytest.mark.parametrize(
+        ("number", "advice"),
+        [
+            (errno.ENOSPC, "some/file: no space left on the disk; free some and run it again"),
+            (errno.EROFS, "some/file: the file system is read-only"),
+            (errno.EACCES, "some/file: permission denied"),
+            (errno.EMFILE, "ulimit -n"),
+        ],
+    )
+    def test_a_failure_of_the_machine_is_one_line(self, bench, number, advice):
+        assert advice in bench.run("tiny", "--act", number, code=1)
+
+    def test_a_folder_that_cannot_be_written(self, bench):
+        bench.out.write_text("a file")
+        assert "out: a file stands where a folder is expected" in bench.run("tiny", code=1)
+
+    def test_a_full_disk_names_the_file(self, bench):
+        bench.out.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", bench.out], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("mounting a small disk takes root")
+        try:
+            assert "out/a.txt: no space left on the disk" in bench.run("tiny", "--times", 100_000, code=1)
+            assert not (bench.out / "a.txt").exists()
+        finally:
+            subprocess.run(["umount", bench.out], check=True)
+
+    def test_a_read_only_disk(self, bench):
+        bench.out.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", bench.out], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("mounting a read-only disk takes root")
+        try:
+            assert "file system is read-only; choose another folder" in bench.run("tiny", code=1)
+        finally:
+            subprocess.run(["umount", bench.out], check=True)
+
+    def test_a_bug_keeps_its_traceback(self, bench):
+        done = subprocess.run(bench.command("tiny", "--act", "bug"), capture_output=True, text=True)
+        assert done.returncode == 1 and "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
+        assert "ZeroDivisionError" in bench.status("tiny")["why"]
+
+    def test_ctrl_c_is_exit_code_130(self, bench):
+        with bench.start("tiny", "--act", "wait") as process:
+            bench.wait_for("waiting")
+            os.killpg(process.pid, signal.SIGINT)
+            said = process.communicate(timeout=10)[0]
+        assert process.returncode == 130
+        assert "tiny: error: interrupted; run it again to go on" in said and "Traceback" not in said
+        assert not (bench.out / "a.txt").exists()
+
+
+class TestStatus:
+    def test_not_run(self, bench):
+        row = bench.status("tiny")
+        assert row == {"stage": "3", "step": "tiny", "output": "out", "state": "not run", "why": ""}
+        assert not bench.out.exists()
+
+    def test_done(self, bench):
+        bench.run("tiny")
+        row = bench.status("tiny")
+        assert (row["state"], row["why"]) == ("done", "")
+        assert row["seconds"] >= 0 and row["finished"].startswith("20")
+
+    def test_stale_and_why(self, bench):
+        bench.run("tiny")
+        row = bench.status("tiny", "--times", 2)
+        assert (row["state"], row["why"]) == ("stale", "times 1 -> 2")
+        assert (bench.out / "a.txt").read_text() == "a b c d e"
+
+    def test_stale_because_an_input_is_gone(self, bench):
+        bench.run("tiny")
+        (bench.folder / "text").unlink()
+        row = bench.status("tiny")
+        assert row["state"] == "stale" and "not there" in row["why"]
+
+    def test_stale_because_a_step_before_it_is_not_done(self, bench):
+        bench.run("tiny")
+        bench.run("spread", "--text", "out/a.txt", "--out", "next")
+        assert bench.status("tiny", "--times", 3)["state"] == "stale"
+        row = bench.status("spread", "--text", "out/a.txt", "--out", "next")
+        assert (row["state"], row["why"]) == ("stale", "tiny is not done")
+
+    def test_an_unrelated_step_that_is_not_done_does_not_matter(self, bench):
+        bench.run("tiny")
+        bench.status("spread", "--out", "elsewhere")
+        assert bench.status("tiny")["state"] == "done"
+
+    def test_failed_and_why(self, bench):
+        bench.run("tiny", "--act", "fail", code=1)
+        row = bench.status("tiny")
+        assert (row["state"], row["why"]) == ("failed", "the text is no good; write another")
+
+    def test_success_after_a_failure_is_done(self, bench):
+        bench.run("tiny", "--act", "fail", code=1)
+        bench.run("tiny")
+        assert bench.status("tiny")["state"] == "done"
+
+    def test_a_failed_attempt_with_other_options_is_forgotten_with_the_old_ones(self, bench):
+        bench.run("tiny")
+        bench.run("tiny", "--times", 2, "--act", "fail", code=1)
+        assert bench.status("tiny")["state"] == "failed"
+        assert "up to date" in bench.run("tiny")
+        assert bench.status("tiny")["state"] == "done"
+
+    @pytest.mark.parametrize("text", ["{", "{}"])
+    def test_a_damaged_stamp(self, bench, text):
+        bench.run("tiny")
+        (bench.out / ".stamp.tiny.json").write_text(text)
+        row = bench.status("tiny")
+        assert (row["state"], row["why"]) == ("stale", "its stamp is damaged")
+
+
+class TestUnderALauncher:
+    def test_the_job_does_the_work_and_its_log_tells(self, bench):
+        said = bench.run("tiny", "--cmd", LAUNCHER)
+        log = (bench.out / "log" / "tiny.log").read_text()
+        assert "tiny: done in" in log and "# Ended (code 0)" in log and "--cmd" not in log.splitlines()[0]
+        assert "tiny: done in" in said  # run.py shows the log of a single job
+        assert "up to date" in bench.run("tiny", "--cmd", LAUNCHER)
+
+    def test_the_log_may_be_elsewhere(self, bench):
+        bench.run("tiny", f"--cmd={LAUNCHER} --quiet", "--log", "my.log")
+        assert "tiny: done in" in (bench.folder / "my.log").read_text()
+
+    def test_options_of_the_launcher(self, bench):
+        bench.run("tiny", "--cmd", f"{LAUNCHER} --num-threads 3 --quiet", "--workers", 2)
+        assert "--workers 2" in (bench.out / "log" / "tiny.log").read_text()
+
+    def test_a_job_that_fails_leaves_word_of_why(self, bench):
+        said = bench.run("tiny", "--cmd", LAUNCHER, "--act", "fail", code=1)
+        assert "the job failed (code 1); its log: out/log/tiny.log" in said
+        assert bench.status("tiny")["why"] == "the text is no good; write another"
+
+    def test_ctrl_c_cancels_the_job(self, bench):
+        with bench.start("spread", "--cmd", LAUNCHER, "--nj", 2, "--wait") as process:
+            for number in (1, 2):
+                bench.wait_for(f"waiting{number}")
+            jobs = [int((bench.out / f"waiting{number}").read_text()) for number in (1, 2)]
+            os.killpg(process.pid, signal.SIGINT)
+            said = process.communicate(timeout=10)[0]
+        assert process.returncode == 130, said
+        assert "Traceback" not in said and "interrupted" in said
+        for job in jobs:
+            with pytest.raises(ProcessLookupError):
+                os.kill(job, 0)
+
+
+class TestJobs:
+    def worked(self, bench):
+        return "".join(sorted((bench.out / "worked.txt").read_text()))
+
+    @pytest.mark.parametrize("launcher", [[], ["--cmd", LAUNCHER]])
+    def test_the_shares_are_joined(self, bench, launcher):
+        bench.run("spread", "--nj", 3, *launcher)
+        assert (bench.out / "all.txt").read_text() == "ad be c"
+        assert self.worked(bench) == "123"
+        assert "up to date" in bench.run("spread", "--nj", 3, *launcher)
+
+    def test_an_array_has_a_log_for_each_job(self, bench):
+        bench.run("spread", "--nj", 2, "--cmd", LAUNCHER)
+        assert {path.name for path in (bench.out / "log").glob("*.log")} == {"spread.1.log", "spread.2.log"}
+
+    @pytest.mark.parametrize("launcher", [[], ["--cmd", LAUNCHER]])
+    def test_a_job_that_is_done_is_not_done_again_when_another_one_failed(self, bench, launcher):
+        bench.run("spread", "--nj", 3, "--fail", 2, *launcher, code=1)
+        done_before = self.worked(bench)
+        assert "2" not in done_before and not (bench.out / "all.txt").exists()
+        assert bench.status("spread", "--nj", 3)["why"] == "job 2 broke; mend it"
+        bench.run("spread", "--nj", 3, *launcher)
+        assert self.worked(bench) == "123"
+        assert bench.status("spread", "--nj", 3)["state"] == "done"
+
+    def test_force_does_every_job_again(self, bench):
+        bench.run("spread", "--nj", 2)
+        bench.run("spread", "--nj", 2, "--force")
+        bench.run("spread", "--nj", 2, "--cmd", LAUNCHER, "--force")
+        assert self.worked(bench) == "111222"
+
+    def test_a_changed_option_does_every_job_again(self, bench):
+        bench.run("spread", "--nj", 2)
+        bench.run("spread", "--nj", 2, "--suffix", "!")
+        assert (bench.out / "all.txt").read_text() == "a!c!e! b!d!"
+
+    def test_another_number_of_jobs_is_no_reason_to_run(self, bench):
+        bench.run("spread", "--nj", 2)
+        assert "up to date" in bench.run("spread", "--nj", 3)
+
+    def test_a_job_beyond_the_last(self, bench):
+        assert "--job 3: there are only 2 jobs" in bench.run("spread", "--nj", 2, "--job", 3, code=2)

@@ -1,0 +1,171 @@
+"""Training: it learns, goes on exactly where it was, never destroys an experiment, and loses nothing silently."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from tiny import make_features, make_lang, rewrite
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = [
+    *("--model.tdnn.dim", "16", "--model.tdnn.kernels", "5", "5", "--model.tdnn.dilations", "1", "1"),
+    *("--model.tdnn.strides", "2", "2", "--batch.max_duration", "4", "--optim.lr", "0.01", "--threads", "1"),
+]
+Train = Callable[..., str]
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """Options of steps/train.py on a tiny corpus in tmp_path; `--out` and `--epochs` are left to the test."""
+    make_lang(tmp_path / "lang")
+    make_features(tmp_path / "fbank", "train", 24, seed=1)
+    make_features(tmp_path / "fbank", "dev", 8, seed=2)
+    part = ["--cuts", "fbank/train.jsonl", "--stats", "fbank/train.stats.safetensors", "--lang", "lang"]
+    return [*part, "--dev-cuts", "fbank/dev.jsonl", *SMALL]
+
+
+@pytest.fixture
+def train(run_step: Callable[..., str], arguments: list[str], tmp_path: Path) -> Train:
+    def run(out: str, *more: str, code: int = 0) -> str:
+        return run_step("train", tmp_path, *arguments, "--out", out, *more, code=code)
+
+    return run
+
+
+def weights(folder: Path) -> dict:
+    return {name: tensor.tolist() for name, tensor in load_file(folder / "final.safetensors").items()}
+
+
+def dev_losses(folder: Path) -> dict[str, float]:
+    states = (folder / "checkpoints").glob("epoch-*/state.json")
+    return {path.parent.name: json.loads(path.read_text())["dev_loss"] for path in states}
+
+
+def test_the_loss_falls(train: Train, tmp_path: Path) -> None:
+    train("exp", "--epochs", "25", "--average", "25")
+    losses = dev_losses(tmp_path / "exp")
+    assert losses["epoch-025"] < 0.2 * losses["epoch-001"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train: Train, tmp_path: Path) -> None:
+    for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        train(out, "--epochs", "1", "--seed", seed)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+
+
+@pytest.mark.parametrize("save_minutes", ["10", "0.00001"])
+def test_a_killed_run_ends_as_one_that_was_not(
+    train: Train, arguments: list[str], tmp_path: Path, save_minutes: str
+) -> None:
+    train("whole", "--epochs", "6")
+    command = [sys.executable, ROOT / "steps" / "train.py", *arguments, "--out", "killed", "--epochs", "6"]
+    command += ["--save-minutes", save_minutes]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               stdout=subprocess.DEVNULL)  # fmt: skip
+    wanted = "epoch-002" if save_minutes == "10" else "step-*"
+    while process.poll() is None and not list((tmp_path / "killed/checkpoints").glob(wanted)):
+        time.sleep(0.005)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed/final.safetensors").exists()
+    said = train("killed", "--epochs", "6", "--save-minutes", save_minutes)
+    assert "going on from" in said
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_another_configuration_is_refused_with_the_difference_and_what_to_do(train: Train, tmp_path: Path) -> None:
+    train("exp", "--epochs", "1")
+    before = weights(tmp_path / "exp")
+    said = train("exp", "--epochs", "1", "--optim.lr", "0.5", code=1)
+    assert "optim.lr 0.01 -> 0.5" in said and "--tag" in said and "--force" in said
+    assert weights(tmp_path / "exp") == before
+
+
+def test_other_data_is_refused_too(train: Train, tmp_path: Path) -> None:
+    train("exp", "--epochs", "1")
+    rewrite(tmp_path / "fbank/train.jsonl", {"train-000": "two"})
+    assert "--cuts has other content" in train("exp", "--epochs", "1", code=1)
+
+
+def test_more_epochs_go_on_and_fewer_are_refused(train: Train) -> None:
+    train("exp", "--epochs", "2")
+    said = train("exp", "--epochs", "3")
+    assert "going on from exp/checkpoints/epoch-002" in said and "epoch 1:" not in said
+    assert "epochs 3 -> 2" in train("exp", "--epochs", "2", code=1)
+
+
+def test_force_trains_anew(train: Train) -> None:
+    train("exp", "--epochs", "2")
+    assert "epoch 1:" in train("exp", "--epochs", "2", "--force")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimiser.safetensors", "state.json"])
+def test_a_truncated_checkpoint_is_named_with_the_way_out(train: Train, tmp_path: Path, name: str) -> None:
+    train("exp", "--epochs", "2")
+    (tmp_path / "exp/.stamp.train.json").unlink()
+    path = tmp_path / "exp/checkpoints/epoch-002" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said = train("exp", "--epochs", "3", code=1)
+    assert "exp/checkpoints/epoch-002" in said and "remove" in said
+
+
+def test_utterances_that_cannot_be_used_are_listed_with_the_reason(train: Train, tmp_path: Path) -> None:
+    rewrite(tmp_path / "fbank/train.jsonl", {"train-003": "four", "train-004": "", "train-005": "one " * 60})
+    said = train("exp", "--epochs", "1", "--max-reject-percent", "20")
+    assert "24 utterances in, 21 used, 3 rejected" in said
+    rows = [json.loads(line) for line in (tmp_path / "exp/rejected_train.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["reason"] for row in rows} == {
+        "train-003": "text outside the units",
+        "train-004": "empty text",
+        "train-005": "too short for CTC",
+    }
+
+
+def test_too_many_of_them_stop_training(train: Train, tmp_path: Path) -> None:
+    rewrite(tmp_path / "fbank/train.jsonl", {"train-003": "four", "train-004": "five"})
+    said = train("exp", "--epochs", "1", code=1)
+    assert "2 of 24 utterances cannot be used (text outside the units: 2)" in said and "train-003" in said
+
+
+def test_repeated_tokens_need_a_blank_between_them(train: Train, tmp_path: Path) -> None:
+    # Four frames for each word come out of the strides; "one" n times needs 2 n - 1 frames.
+    rows = (tmp_path / "fbank/train.jsonl").read_text().splitlines()
+    cut = json.loads(rows[0])
+    frames = -(-cut["features"]["num_frames"] // 4)
+    fits = " ".join(["one"] * ((frames + 1) // 2))
+    rewrite(tmp_path / "fbank/train.jsonl", {cut["id"]: fits})
+    assert "rejected" not in train("fits", "--epochs", "1")
+    rewrite(tmp_path / "fbank/train.jsonl", {cut["id"]: fits + " one"})
+    assert "too short for CTC: 1" in train("short", "--epochs", "1")
+
+
+def test_the_final_model_is_the_average_of_the_best_epochs_on_dev(train: Train, tmp_path: Path) -> None:
+    train("exp", "--epochs", "6", "--average", "2")
+    losses = dev_losses(tmp_path / "exp")
+    best = sorted(losses, key=lambda name: losses[name])[:2]
+    first, second = (load_file(tmp_path / "exp/checkpoints" / name / "model.safetensors") for name in best)
+    for name, tensor in load_file(tmp_path / "exp/final.safetensors").items():
+        assert tensor.allclose((first[name] + second[name]) / 2, atol=1e-7)
+
+
+def test_the_configuration_is_kept_complete(train: Train, tmp_path: Path) -> None:
+    import yaml
+
+    train("exp", "--epochs", "1")
+    config = yaml.safe_load((tmp_path / "exp/config.yaml").read_text())
+    assert config["optim"]["lr"] == 0.01 and config["model"]["tdnn"]["dim"] == 16
+    assert config["features"] == 8 and config["tokens"] == 6
+    assert json.loads((tmp_path / "exp/env.json").read_text())["packages"]["torch"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_utterances(train: Train) -> None:
+    said = train("exp", "--epochs", "3", "--optim.lr", "1e30", "--optim.warmup", "0", code=1)
+    assert "the loss is" in said and "train-" in said and "--optim.lr" in said
