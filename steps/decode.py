@@ -8,6 +8,7 @@ from egret.base.errors import UsageError, first_few
 from egret.base.files import write_json, write_jsonl
 from egret.base.log import log
 from egret.base.program import Outcome, Step, main
+from egret.corpus.cuts import part_name
 from egret.decoding.options import DecodeOptions
 
 
@@ -36,10 +37,6 @@ def run(options: DecodeOptions) -> Outcome:
         outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
         counts[part_name(cuts)] = len(results[0].hypotheses)
     return Outcome(outputs, {f"utterances of {part}": count for part, count in counts.items()})
-
-
-def part_name(manifest: Path) -> str:
-    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
 def refuse_equal_names(options: DecodeOptions) -> None:

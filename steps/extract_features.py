@@ -11,7 +11,7 @@ from egret.base.files import atomic_open, atomic_path, open_text, read_json, rea
 from egret.base.log import log, progress
 from egret.base.options import group, infile
 from egret.base.program import Outcome, ParallelOptions, ParallelStep, main, share_folder
-from egret.corpus.cuts import Cut, read_cuts
+from egret.corpus.cuts import Cut, part_name, read_cuts
 from egret.features.extractor import FbankOptions, make_extractor
 from egret.features.stats import Stats
 from egret.features.store import Archive, batches
@@ -21,10 +21,6 @@ from egret.features.store import Archive, batches
 class Options(ParallelOptions):
     cuts: list[Path] = infile("manifests of cuts, one for each part", "stage 0 (local/prepare.py)")
     fbank: FbankOptions = group(FbankOptions)
-
-
-def part_name(manifest: Path) -> str:
-    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
 def share_of(manifest: Path, job: int, jobs: int) -> list[Cut]:

@@ -11,6 +11,7 @@ from egret.base.log import log
 from egret.base.options import StepOptions, infile, option, outdir
 from egret.base.program import Outcome, Step, main
 from egret.base.stamps import fingerprint
+from egret.corpus.cuts import part_name
 
 
 @dataclass(kw_only=True)
@@ -46,10 +47,6 @@ def decodings(folder: Path) -> list[Path]:
 def hypotheses(options: Options) -> dict[str, str]:
     files = [path / name for path in decodings(options.decode) for name in ("hyp.jsonl", "params.json")]
     return {str(path.relative_to(options.decode)): fingerprint(path) for path in files}
-
-
-def part_name(manifest: Path) -> str:
-    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
 def run(options: Options) -> Outcome:

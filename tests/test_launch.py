@@ -300,7 +300,7 @@ class TestSlots:
 
 class TestThreads:
     SHOW = ("bash", "-c", "echo threads=${OMP_NUM_THREADS-unset},${MKL_NUM_THREADS-unset}")
-    ENVIRONMENT = {"OMP_NUM_THREADS": "7", "MKL_NUM_THREADS": "7"}  # noqa: RUF012  never changed
+    ENVIRONMENT = {"OMP_NUM_THREADS": "7", "MKL_NUM_THREADS": "7"}
 
     def test_are_set_for_the_libraries_that_start_them(self, log):
         assert "threads=3,3" in run("--num-threads", 3, log, *self.SHOW, env=self.ENVIRONMENT).stdout

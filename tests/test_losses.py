@@ -82,7 +82,7 @@ def test_a_loss_that_needs_k2_says_so_where_it_is_missing(lang, monkeypatch):
     monkeypatch.setitem(sys.modules, "k2", None)
     monkeypatch.delitem(sys.modules, "egret.models.graph_loss", raising=False)
     monkeypatch.delitem(sys.modules, "egret.graph.hlg", raising=False)
-    with pytest.raises(EgretError, match="--loss ctc_graph needs k2 .*use --loss ctc"):
+    with pytest.raises(EgretError, match=r"--loss ctc_graph needs k2 .*use --loss ctc"):
         make_loss("ctc_graph", lang)
     assert make_loss("ctc", lang) is ctc_loss
 

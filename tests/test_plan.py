@@ -9,8 +9,7 @@ from egret.training.plan import Table, plan
 
 def table(count: int, seed: int = 0) -> Table:
     seconds = np.random.default_rng(seed).uniform(1, 15, count).astype(np.float32)
-    zeros = np.zeros(count, dtype=np.int64)
-    return Table([f"u{row}" for row in range(count)], seconds, zeros.astype(np.int32), zeros)
+    return Table.of([(f"u{row}", length, 1, row) for row, length in enumerate(seconds)])
 
 
 def rows(batches: list[np.ndarray]) -> list[int]:

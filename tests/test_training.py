@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+
 from tiny import make_features, make_lang, rewrite
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -272,6 +272,7 @@ def _system_message(error: OSError) -> str | None:
         errno.ENFILE: "the machine has no file handles left; close programs and run it again",
         errno.EISDIR: f"{name}: is a folder where a file is expected",
         errno.ENOTDIR: f"{name}: a file stands where a folder is expected",
+        errno.EEXIST: f"{name}: a file stands where a folder is expected",
     }
     return advice.get(error.errno or 0)
 

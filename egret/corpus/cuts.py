@@ -36,6 +36,11 @@ def read_cuts(path: Path) -> Iterator[Cut]:
         raise EgretError(f"{path}: cannot be read ({error}); make the manifest again") from error
 
 
+def part_name(manifest: Path) -> str:
+    """`train` of `data/cuts/train.jsonl.gz`."""
+    return manifest.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
 def text_of(cut: Cut) -> str:
     """The transcript: the texts of the supervisions in time order, joined by spaces."""
     supervisions = sorted(cut.get("supervisions", []), key=lambda supervision: supervision["start"])

@@ -1,18 +1,17 @@
 """From a manifest of cuts with features to padded batches."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
 from egret.base.log import log
+from egret.corpus.cuts import CutIndex, text_of
 from egret.features.batching import load_batch
 from egret.lang.lang import Lang
 from egret.models.model import CtcModel
@@ -49,34 +48,21 @@ class Corpus:
         Raises:
           EgretError: too many utterances cannot be used, or none is left.
         """
-        if manifest.suffix == ".gz":
-            raise EgretError(f"{manifest}: unpack it (gunzip): single cuts cannot be read from compressed text")
-        self.manifest, self.lang = manifest, lang
-        ids, seconds, tokens, offsets, dropped = [], [], [], [], []
-        with open(manifest, "rb") as lines:
-            offset = 0
-            for line in lines:
-                cut = json.loads(line)
-                reason, count = self._judge(cut, model)
-                if reason:
-                    dropped.append({"id": cut["id"], **reason})
-                else:
-                    ids.append(cut["id"])
-                    seconds.append(cut["duration"])
-                    tokens.append(count)
-                    offsets.append(offset)
-                offset += len(line)
-        self.table = Table(
-            ids,
-            np.array(seconds, dtype=np.float32),
-            np.array(tokens, dtype=np.int32),
-            np.array(offsets, dtype=np.int64),
-        )
+        self.manifest, self.lang, self.index = manifest, lang, CutIndex(manifest)
+        rows, dropped = [], []
+        for place in range(len(self.index)):
+            cut = self.index.at(place)
+            reason, tokens = self._judge(cut, model)
+            if reason:
+                dropped.append({"id": cut["id"], **reason})
+            else:
+                rows.append((cut["id"], cut["duration"], tokens, place))
+        self.table = Table.of(rows)
         self._report(rejected, dropped, max_reject_percent)
 
     def _judge(self, cut: dict, model: CtcModel) -> tuple[dict[str, str], int]:
         """({reason, detail} or empty, number of tokens)."""
-        text = cut["supervisions"][0]["text"]
+        text = text_of(cut)
         if "features" not in cut:
             raise EgretError(f"{self.manifest}: {cut['id']} has no features; give the manifest that stage 1 leaves")
         if unknown := self.lang.unknown_words(text):
@@ -110,12 +96,8 @@ class Corpus:
 
     def load(self, rows: Iterable[int]) -> Batch:
         """Read the utterances of a batch."""
-        cuts = []
-        with open(self.manifest, "rb") as lines:
-            for row in rows:
-                lines.seek(int(self.table.offsets[row]))
-                cuts.append(json.loads(lines.readline()))
-        texts = [cut["supervisions"][0]["text"] for cut in cuts]
+        cuts = [self.index.at(self.table.places[row]) for row in rows]
+        texts = [text_of(cut) for cut in cuts]
         features, lengths = load_batch(cuts)
         return Batch(
             ids=[cut["id"] for cut in cuts],

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """One row per training utterance: id, seconds (float32 [N]), number of tokens (int32 [N]) and the byte
-    offset of its cut in the manifest (int64 [N])."""
+    """One row per training utterance: id, seconds (float32 [N]), number of tokens (int32 [N]) and the place of its
+    cut in the manifest (int64 [N]), which the manifest's index turns into a byte offset."""
 
     ids: "Sequence[str]"
     seconds: np.ndarray
     tokens: np.ndarray
-    offsets: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, rows: "Sequence[tuple[str, float, int, int]]") -> "Table":
+        ids, seconds, tokens, places = zip(*rows, strict=True) if rows else ((), (), (), ())
+        return cls(ids, np.array(seconds, np.float32), np.array(tokens, np.int32), np.array(places, np.int64))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -7,11 +7,10 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from mini.espeak import Speaker, say
-from mini.sound import resample, sphere_bytes, wav_bytes, with_noise
-
 from egret.base.files import atomic_path
 from egret.base.log import progress
+from mini.espeak import Speaker, say
+from mini.sound import resample, sphere_bytes, wav_bytes, with_noise
 
 if TYPE_CHECKING:
     import numpy as np
