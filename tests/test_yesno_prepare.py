@@ -113,9 +113,17 @@ def test_a_failed_download_says_both_ways_on(tmp_path: Path):
 def test_the_status_never_downloads(tmp_path: Path):
     place = corpus(tmp_path)
     prepare(tmp_path, "--corpus", place)
+    Path(place).rename(tmp_path / "elsewhere")
     done = prepare(tmp_path, "--url", "http://127.0.0.1:9/x", EGRET_STATUS=str(tmp_path / "status"))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "status").read_text())["state"] == "stale"
+
+
+def test_the_corpus_need_not_be_named_again(tmp_path: Path):
+    place = corpus(tmp_path)
+    prepare(tmp_path, "--corpus", place)
+    done = prepare(tmp_path, "--url", "http://127.0.0.1:9/x")
+    assert done.returncode == 0 and "up to date" in done.stdout
 
 
 @pytest.mark.corpus

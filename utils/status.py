@@ -13,6 +13,7 @@ The other arguments are the stages of the recipe, of which some may have recorde
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,4 +70,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--status | head` is no error
     sys.exit(main(sys.argv[1:]))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError
-from egret.base.files import digest, write_json, write_jsonl
+from egret.base.files import digest, read_json, write_json, write_jsonl
 from egret.base.log import log
 from egret.base.options import option, runtime
 from egret.base.program import Outcome, OutOptions, Step
@@ -29,6 +29,8 @@ VERSION = 1
 
 @dataclass(kw_only=True)
 class PrepareOptions(OutOptions):
+    # Where the corpus lies is part of what is listed, and counts there.
+    corpus: str = runtime("", "folder of the corpus; empty: that of the last time, else a download")
     normaliser: str = option("plain", "what every transcript passes through: plain, upper or lower")
     sampling_rate: int | None = option(None, "of every recording, in Hz; default: the commonest", above=0)
     min_duration: float = option(0.1, "shorter utterances are rejected, seconds", minimum=0)
@@ -56,6 +58,7 @@ def prepare_step(
     listing: dict[int, Parts] = {}
 
     def more_inputs(options: PrepareOptions) -> dict[str, str]:
+        options.corpus = options.corpus or last_corpus(options.out)
         identity(options.normaliser)  # an unknown name is wrong usage even where all is up to date
         if obtain is not None and not os.environ.get("EGRET_STATUS"):
             obtain(options)
@@ -79,6 +82,15 @@ def prepare_step(
         example=example,
         more_inputs=more_inputs,
     )
+
+
+def last_corpus(out: Path) -> str:
+    """The corpus that `out` was prepared from, if it is still there: so that it need not be named every time."""
+    try:
+        name = read_json(out / "report.json")["corpus"]
+    except (OSError, KeyError, EgretError):
+        return ""
+    return name if Path(name).is_dir() else ""
 
 
 def fingerprint(utterances: list[Utterance]) -> str:
@@ -116,7 +128,7 @@ def prepare(parts: Parts, options: PrepareOptions) -> Outcome:
     for part, cuts in checked.cuts.items():
         write_cuts(out / f"{part}.jsonl", cuts)
         outputs.append(out / f"{part}.jsonl")
-    report = corpus_report(parts, checked, options.normaliser)
+    report = {"corpus": options.corpus, **corpus_report(parts, checked, options.normaliser)}
     write_json(out / "report.json", report)
     for part, about in report["parts"].items():
         log.info(

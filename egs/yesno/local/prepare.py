@@ -25,8 +25,6 @@ WORDS = {"1": "YES", "0": "NO"}
 
 @dataclass(kw_only=True)
 class Options(PrepareOptions):
-    # Where the corpus lies is part of what it lists, and counts there.
-    corpus: str = runtime("", f"folder with {FOLDER}/ in it, or that folder; empty: downloaded")
     download: Path = runtime(Path("download"), "folder to download into when there is no --corpus")
     url: str = runtime(URL, "where to download from")
 

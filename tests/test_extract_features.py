@@ -1,0 +1,231 @@
+"""steps/extract_features.py from cuts to manifests with features, over any number of jobs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egret.base.files import read_json, read_jsonl, write_jsonl
+from egret.corpus.cuts import write_cuts
+from egret.features.extractor import FbankOptions, make_extractor
+from egret.features.stats import Stats
+from egret.features.store import load_features, load_samples
+
+ROOT = Path(__file__).resolve().parents[1]
+RATE = 8000
+OPTIONS = ["--fbank.sampling-rate", "8000", "--fbank.num-mel-bins", "23"]
+FBANK = FbankOptions(sampling_rate=RATE, num_mel_bins=23)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Manifests of seven and two recordings, all of different lengths."""
+    import soundfile
+
+    rng = np.random.default_rng(1)
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "cuts").mkdir()
+    for part, count in (("train", 7), ("test", 2)):
+        cuts = []
+        for number in range(count):
+            name, samples = f"{part}{number}", 4000 + 777 * number
+            path = tmp_path / "wav" / f"{name}.wav"
+            soundfile.write(path, rng.normal(0, 0.1, samples), RATE)
+            source = {"type": "file", "channels": [0], "source": str(path)}
+            sound = {"sampling_rate": RATE, "num_samples": samples, "duration": samples / RATE, "channel_ids": [0]}
+            cut = {"id": name, "start": 0.0, "duration": samples / RATE, "channel": 0, "supervisions": []}
+            cuts.append({**cut, "recording": {"id": name, "sources": [source], **sound}, "type": "MonoCut"})
+        write_cuts(tmp_path / "cuts" / f"{part}.jsonl", cuts)
+    return tmp_path
+
+
+@pytest.fixture
+def extract(corpus, run_step):
+    def run(*words, parts=("train", "test"), out="fbank", code=0):
+        manifests = [f"cuts/{part}.jsonl" for part in parts]
+        return run_step("extract_features", corpus, "--cuts", *manifests, "--out", out, *OPTIONS, *words, code=code)
+
+    return run
+
+
+def features_of(manifest):
+    return {cut["id"]: load_features(cut) for cut in read_jsonl(manifest)}
+
+
+class TestOutput:
+    def test_every_cut_as_it_was_with_features_added_in_order(self, corpus, extract):
+        extract()
+        for part in ("train", "test"):
+            given = list(read_jsonl(corpus / "cuts" / f"{part}.jsonl"))
+            found = list(read_jsonl(corpus / "fbank" / f"{part}.jsonl"))
+            assert [{**cut, "features": None} for cut in given] == [{**cut, "features": None} for cut in found]
+
+    def test_the_features_are_those_of_the_recordings(self, corpus, extract):
+        extract()
+        _, compute = make_extractor(FBANK)
+        for cut in read_jsonl(corpus / "fbank" / "train.jsonl"):
+            assert np.abs(load_features(cut) - compute([load_samples(cut, FBANK)])[0]).max() <= 1 / 64 + 1e-6
+
+    def test_lhotse_reads_the_same(self, corpus, extract):
+        from lhotse import CutSet
+
+        extract("--nj", "2")
+        cuts = CutSet.from_jsonl(corpus / "fbank" / "train.jsonl")
+        for name, features in features_of(corpus / "fbank" / "train.jsonl").items():
+            assert (cuts[name].load_features() == features).all()
+
+    def test_mean_and_deviation_are_numpys_over_all_frames(self, corpus, extract):
+        extract("--nj", "3")
+        _, compute = make_extractor(FBANK)
+        cuts = list(read_jsonl(corpus / "cuts" / "train.jsonl"))
+        frames = np.concatenate(compute([load_samples(cut, FBANK) for cut in cuts])).astype(np.float64)
+        stats = Stats.load(corpus / "fbank" / "train.stats.safetensors")
+        assert stats.frames == len(frames)
+        mean, deviation = stats.mean_and_deviation()
+        np.testing.assert_allclose(mean, frames.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(deviation, frames.std(axis=0), rtol=1e-5)
+
+    def test_the_report(self, corpus, extract):
+        assert "train: 7 utterances in and out" in extract("--fbank.extractor", "lhotse")
+        report = read_json(corpus / "fbank" / "report.json")
+        assert report["extractor"] == "lhotse"
+        assert {name: part["utterances"] for name, part in report["parts"].items()} == {"train": 7, "test": 2}
+        frames = sum(map(len, features_of(corpus / "fbank" / "test.jsonl").values()))
+        assert report["parts"]["test"]["frames"] == frames
+
+    def test_others_may_read_it(self, corpus, extract):
+        extract()
+        modes = {path.stat().st_mode & 0o777 for path in (corpus / "fbank").rglob("*") if path.is_file()}
+        assert len(modes) == 1
+
+
+class TestJobs:
+    @pytest.mark.parametrize("jobs", [2, 3, 9])
+    def test_any_number_of_jobs_gives_the_same(self, corpus, extract, jobs):
+        """Nine are more than there are utterances."""
+        extract(out="one")
+        extract("--nj", str(jobs), out="many")
+        for part in ("train", "test"):
+            one, many = features_of(corpus / "one" / f"{part}.jsonl"), features_of(corpus / "many" / f"{part}.jsonl")
+            assert list(one) == list(many)
+            assert all((one[name] == many[name]).all() for name in one)
+            sums = [Stats.load(corpus / out / f"{part}.stats.safetensors") for out in ("one", "many")]
+            np.testing.assert_allclose(sums[0].total, sums[1].total)
+
+    def test_under_a_launcher(self, corpus, extract):
+        extract(out="one")
+        command = [sys.executable, ROOT / "steps" / "extract_features.py", "--cmd", str(ROOT / "utils" / "run.py")]
+        command += ["--cuts", "cuts/train.jsonl", "--out", "many", "--nj", "2", *OPTIONS]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(command, cwd=corpus, env=environment, check=True, capture_output=True)
+        one, many = features_of(corpus / "one" / "train.jsonl"), features_of(corpus / "many" / "train.jsonl")
+        assert list(one) == list(many) and all((one[name] == many[name]).all() for name in one)
+
+    def test_shares_of_another_number_of_jobs_are_removed(self, corpus, extract):
+        extract("--nj", "3")
+        (corpus / "fbank" / "split-notes.txt").touch()
+        extract("--nj", "2", "--force")
+        assert {path.name for path in (corpus / "fbank").glob("split*")} == {"split2", "split-notes.txt"}
+
+    def test_jobs_that_used_different_extractors_are_not_mixed(self, corpus, extract):
+        extract("--nj", "2", "--job", "1")
+        extract("--nj", "2", "--job", "2")
+        (corpus / "fbank" / "split2" / "2" / "extractor.json").write_text('{"extractor": "other"}')
+        assert "the jobs used different extractors" in extract("--nj", "2", code=1)
+
+
+class TestRunningAgain:
+    def test_up_to_date(self, extract):
+        extract()
+        assert "up to date" in extract("--nj", "2", "--fbank.num-mel-bins=23")
+
+    def test_another_option_is_a_reason(self, corpus, extract):
+        extract()
+        said = extract("--fbank.num-mel-bins", "30")
+        assert "again, because: fbank.num_mel_bins 23 -> 30" in said
+        assert features_of(corpus / "fbank" / "train.jsonl")["train0"].shape[1] == 30
+
+    @pytest.mark.parametrize("damage", ["gone", "truncated"])
+    def test_a_damaged_archive_is_a_reason(self, corpus, extract, damage):
+        extract("--nj", "2")
+        archive = corpus / "fbank" / "split2" / "2" / "train.lca"
+        whole = archive.read_bytes()
+        archive.unlink() if damage == "gone" else archive.write_bytes(whole[:1000])
+        assert "output split2/2/train.lca" in extract("--nj", "2")
+        assert archive.read_bytes() == whole
+
+    def test_an_archive_that_a_broken_off_run_with_other_options_replaced_is_a_reason(self, corpus, extract):
+        extract("--nj", "2")
+        extract("--nj", "2", "--job", "1", "--fbank.num-mel-bins", "30")
+        assert "output split2/1/train.lca changed" in extract("--nj", "2")
+        assert {features.shape[1] for features in features_of(corpus / "fbank" / "train.jsonl").values()} == {23}
+
+    def test_force(self, corpus, extract):
+        extract()
+        before = (corpus / "fbank" / "split1" / "1" / "train.lca").stat().st_ino
+        extract("--force")
+        assert (corpus / "fbank" / "split1" / "1" / "train.lca").stat().st_ino != before
+
+
+class TestMistakes:
+    def test_a_recording_is_gone(self, corpus, extract):
+        (corpus / "wav" / "train3.wav").unlink()
+        said = extract(code=1)
+        assert re.search(r"train3 \(.*train3\.wav\): missing.*run stage 0 again", said)
+        assert not (corpus / "fbank" / "train.jsonl").exists()
+        assert not list((corpus / "fbank").rglob("*.tmp"))
+
+    def test_a_recording_has_changed(self, corpus, extract):
+        shutil.copy(corpus / "wav" / "train0.wav", corpus / "wav" / "train3.wav")
+        assert "run stage 0 again" in extract(code=1)
+
+    def test_a_part_twice(self, corpus, extract):
+        (corpus / "cuts" / "more").mkdir()
+        shutil.copy(corpus / "cuts" / "train.jsonl", corpus / "cuts" / "more" / "train.jsonl")
+        assert "two manifests have the same name" in extract(parts=["train", "more/train"], code=2)
+
+    def test_no_manifest(self, extract):
+        assert "--cuts cuts/dev.jsonl: not there; it is made by stage 0" in extract(parts=["dev"], code=1)
+
+    @pytest.mark.parametrize("line", ["{", "[]", '{"name": 1}'])
+    def test_a_damaged_manifest(self, corpus, extract, line):
+        (corpus / "cuts" / "train.jsonl").write_text(line + "\n")
+        assert "cuts/train.jsonl:1: not" in extract(code=1)
+
+    def test_another_sampling_rate(self, extract):
+        said = extract("--fbank.sampling-rate", "16000", code=1)
+        assert "train0: 8000 samples a second where --fbank.sampling-rate is 16000" in said
+
+    def test_frequencies_that_the_recordings_do_not_have(self, extract):
+        assert "--fbank.high-freq" in extract("--fbank.high-freq", "7600", code=2)
+
+    def test_kaldifeat_asked_for_and_not_there(self, extract, monkeypatch):
+        monkeypatch.setitem(sys.modules, "kaldifeat", None)
+        assert "kaldifeat cannot be imported" in extract("--fbank.extractor", "kaldifeat", code=1)
+
+    def test_kaldifeat_not_there(self, corpus, extract, monkeypatch):
+        monkeypatch.setitem(sys.modules, "kaldifeat", None)
+        assert "kaldifeat is not installed: Lhotse's own filter banks take over" in extract()
+        assert read_json(corpus / "fbank" / "report.json")["extractor"] == "lhotse"
+        [kind] = {cut["features"]["type"] for cut in read_jsonl(corpus / "fbank" / "train.jsonl")}
+        assert kind == "lhotse-fbank"
+
+
+def test_compressed_manifests(corpus, extract, run_step):
+    extract()
+    write_jsonl(corpus / "cuts" / "train.jsonl.gz", read_jsonl(corpus / "cuts" / "train.jsonl"))
+    run_step("extract_features", corpus, "--cuts", "cuts/train.jsonl.gz", "--out", "zipped", *OPTIONS)
+    one, other = features_of(corpus / "fbank" / "train.jsonl"), features_of(corpus / "zipped" / "train.jsonl")
+    assert list(one) == list(other)
+
+
+def test_a_cut_is_plain_json(corpus, extract):
+    extract()
+    for line in (corpus / "fbank" / "train.jsonl").read_text().splitlines():
+        assert json.loads(line)["features"]["storage_type"] == "lilcom_chunky"

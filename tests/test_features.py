@@ -1,0 +1,392 @@
+"""Filter banks against kaldi-native-fbank and Lhotse, and features on disk."""
+
+import copy
+import importlib.util
+import json
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from egret.base.errors import EgretError, UsageError
+from egret.features import extractor
+from egret.features.extractor import FbankOptions, check, make_extractor, num_frames, shortest
+from egret.features.stats import Stats
+from egret.features.store import Archive, batches, load_features, load_samples
+
+RNG = np.random.default_rng(1)
+needs_kaldifeat = pytest.mark.skipif(
+    importlib.util.find_spec("kaldifeat") is None, reason="kaldifeat is not installed"
+)
+EXTRACTORS = [pytest.param("kaldifeat", marks=needs_kaldifeat), "lhotse"]
+
+
+def signals(rate):
+    """Two seconds each of what recordings are made of, in 16 bits: a purer tone would exceed float32's range."""
+    time = np.arange(2 * rate) / rate
+    made = {
+        "noise": RNG.normal(0, 0.1, len(time)),
+        "faint noise": RNG.normal(0, 1e-4, len(time)),
+        "tone": 0.5 * np.sin(2 * np.pi * 440 * time),
+        "chirp": 0.3 * np.sin(2 * np.pi * (100 + rate / 10 * time) * time),
+        "clipped": np.sign(np.sin(300 * time)),
+        "offset": 0.5 + RNG.normal(0, 0.01, len(time)),
+        "silence": np.zeros(len(time)),
+    }
+    return {name: (np.round(wave * 32767) / 32768).astype(np.float32) for name, wave in made.items()}
+
+
+def kaldi(wave, options):
+    """The same features from an implementation that shares no code with kaldifeat or Lhotse."""
+    knf = pytest.importorskip("kaldi_native_fbank")
+    settings = knf.FbankOptions()
+    settings.frame_opts.samp_freq = options.sampling_rate
+    settings.frame_opts.frame_length_ms = options.frame_length * 1000
+    settings.frame_opts.frame_shift_ms = options.frame_shift * 1000
+    settings.frame_opts.dither = 0
+    settings.frame_opts.snip_edges = False
+    settings.mel_opts.num_bins = options.num_mel_bins
+    settings.mel_opts.low_freq = options.low_freq
+    settings.mel_opts.high_freq = options.high_freq
+    fbank = knf.OnlineFbank(settings)
+    fbank.accept_waveform(options.sampling_rate, wave)
+    fbank.input_finished()
+    return np.stack([fbank.get_frame(frame) for frame in range(fbank.num_frames_ready)])
+
+
+def difference(features, others):
+    assert features.shape == others.shape
+    return float(np.abs(features - others).max())
+
+
+def recording(folder, name="a", samples=16000, rate=16000, start=0.0, duration=None, channel=0):
+    """A cut of a recording of noise."""
+    import soundfile
+
+    path = folder / f"{name}.wav"
+    if not path.exists():
+        soundfile.write(path, RNG.normal(0, 0.1, samples).astype(np.float32), rate, subtype="FLOAT")
+    return {
+        "id": name,
+        "start": start,
+        "duration": samples / rate if duration is None else duration,
+        "channel": channel,
+        "supervisions": [],
+        "recording": {
+            "id": name,
+            "sources": [{"type": "file", "channels": [0], "source": str(path)}],
+            "sampling_rate": rate,
+            "num_samples": samples,
+            "duration": samples / rate,
+            "channel_ids": [0],
+        },
+        "type": "MonoCut",
+    }
+
+
+def store(folder, pairs, options):
+    """Cuts with features in an archive."""
+    with open(folder / "a.lca", "wb") as file:
+        archive = Archive(file, folder / "a.lca", options, "kaldifeat")
+        return [archive.add(cut, features) for cut, features in pairs]
+
+
+class TestExactness:
+    OPTIONS = (
+        FbankOptions(),
+        FbankOptions(sampling_rate=8000, num_mel_bins=40),
+        FbankOptions(num_mel_bins=23, frame_length=0.032, frame_shift=0.016, low_freq=64, high_freq=0),
+    )
+
+    @pytest.mark.parametrize("options", OPTIONS)
+    @pytest.mark.parametrize("name", EXTRACTORS)
+    def test_synthetic_signals(self, options, name):
+        _, extract = make_extractor(FbankOptions(**{**vars(options), "extractor": name}))
+        waves = signals(options.sampling_rate).values()
+        worst = [difference(extract([wave])[0], kaldi(wave, options)) for wave in waves]
+        assert np.median(worst) < 5e-4
+        assert max(worst) < 1e-2
+
+    @pytest.mark.corpus
+    def test_real_recordings(self, real_corpus):
+        """Over three corpora; both are off from 64-bit arithmetic by as much as from each other."""
+        import soundfile
+
+        corpora = {"yesno": "*.wav", "an4": "*.sph", "LibriSpeech": "*.flac"}
+        worst = []
+        for corpus, pattern in corpora.items():
+            paths = sorted(real_corpus(corpus).rglob(pattern))
+            options = FbankOptions(sampling_rate=soundfile.info(paths[0]).samplerate, num_mel_bins=40)
+            _, extract = make_extractor(options)
+            _, fallback = make_extractor(FbankOptions(**{**vars(options), "extractor": "lhotse"}))
+            for path in paths[:: len(paths) // 8][:8]:
+                wave, _ = soundfile.read(path, dtype="float32")
+                features = extract([wave])[0]
+                worst.append(difference(features, kaldi(wave, options)))
+                assert difference(features, fallback([wave])[0]) < 0.01
+        assert np.median(worst) < 5e-4
+        assert max(worst) < 1e-2
+
+    @needs_kaldifeat
+    @pytest.mark.parametrize("options", OPTIONS)
+    def test_the_fallback_is_within_a_hundredth(self, options):
+        _, extract = make_extractor(options)
+        _, fallback = make_extractor(FbankOptions(**{**vars(options), "extractor": "lhotse"}))
+        for wave in signals(options.sampling_rate).values():
+            assert difference(extract([wave])[0], fallback([wave])[0]) < 0.01
+
+    @pytest.mark.parametrize("name", EXTRACTORS)
+    def test_neighbours_in_a_batch_change_nothing(self, name):
+        _, extract = make_extractor(FbankOptions(extractor=name))
+        waves = [wave[: 5000 + 3000 * place] for place, wave in enumerate(signals(16000).values())]
+        together = extract(waves)
+        assert all(difference(each, extract([wave])[0]) < 1e-5 for each, wave in zip(together, waves, strict=True))
+
+    @pytest.mark.parametrize("name", EXTRACTORS)
+    def test_samples_are_not_changed(self, name):
+        wave = signals(16000)["offset"]
+        before = wave.copy()
+        make_extractor(FbankOptions(extractor=name))[1]([wave])
+        assert (wave == before).all()
+
+
+class TestNumberOfFrames:
+    @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
+    @pytest.mark.parametrize("name", EXTRACTORS)
+    def test_it_is_known_beforehand(self, rate, name):
+        options = FbankOptions(sampling_rate=rate, num_mel_bins=23, extractor=name)
+        _, extract = make_extractor(options)
+        for samples in [shortest(options), shortest(options) + 1, *RNG.integers(rate // 4, rate, 20)]:
+            [features] = extract([RNG.normal(0, 0.1, samples).astype(np.float32)])
+            assert features.shape == (num_frames(samples, options), 23)
+            assert features.dtype == np.float32
+
+    def test_as_lhotse_counts_them(self):
+        from lhotse.utils import compute_num_frames
+
+        for samples in RNG.integers(800, 100_000, 200).tolist():
+            assert num_frames(samples, FbankOptions()) == compute_num_frames(samples / 16000, 0.01, 16000)
+
+
+class TestChoice:
+    def test_without_kaldifeat_lhotse_takes_over_with_a_warning(self, monkeypatch, caplog):
+        monkeypatch.setitem(sys.modules, "kaldifeat", None)
+        name, extract = make_extractor(FbankOptions())
+        assert name == "lhotse" and extract([signals(16000)["noise"]])[0].shape == (200, 80)
+        assert "kaldifeat is not installed" in caplog.text
+
+    def test_without_kaldifeat_asking_for_it_is_an_error(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "kaldifeat", None)
+        with pytest.raises(EgretError, match=r"cannot be imported .*doctor.*--fbank.extractor lhotse"):
+            make_extractor(FbankOptions(extractor="kaldifeat"))
+
+    @needs_kaldifeat
+    def test_where_there_is_kaldifeat_it_is_taken_silently(self, caplog):
+        assert make_extractor(FbankOptions())[0] == "kaldifeat"
+        assert caplog.text == ""
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"sampling_rate": 8000, "high_freq": 8000.0},
+            {"low_freq": 9000.0},
+            {"high_freq": -8000.0},
+            {"num_mel_bins": 400},
+            {"sampling_rate": 8000, "num_mel_bins": 128},
+            {"frame_length": 0.00005},
+            {"frame_shift": 0.00001},
+        ],
+    )
+    def test_options_that_contradict_each_other(self, wrong):
+        """kaldifeat would abort the process."""
+        with pytest.raises(UsageError, match="--fbank"):
+            make_extractor(FbankOptions(**wrong))
+
+    @pytest.mark.parametrize("bins", [23, 40, 80, 100])
+    def test_usual_options_are_right(self, bins):
+        check(FbankOptions(num_mel_bins=bins))
+
+
+class TestStorage:
+    OPTIONS = FbankOptions(num_mel_bins=40)
+
+    @pytest.fixture
+    def stored(self, tmp_path):
+        """(features, cut) of recordings of less than a chunk, exactly one, and several."""
+        _, extract = make_extractor(self.OPTIONS)
+        pairs = []
+        for name, samples in (("short", 4000), ("chunk", 80_000), ("long", 250_001)):
+            cut = recording(tmp_path, name, samples)
+            pairs.append((cut, extract([load_samples(cut, self.OPTIONS)])[0]))
+        cuts = store(tmp_path, pairs, self.OPTIONS)
+        return list(zip([features for _, features in pairs], cuts, strict=True))
+
+    def test_values_are_off_by_at_most_one_sixty_fourth(self, stored):
+        for features, cut in stored:
+            assert 0 < difference(load_features(cut), features) <= 1 / 64 + 1e-6
+
+    def test_storing_does_not_change_the_features(self, tmp_path):
+        features = RNG.normal(0, 3, (100, 40)).astype(np.float32)
+        before = features.copy()
+        store(tmp_path, [(recording(tmp_path), features)], self.OPTIONS)
+        assert (features == before).all()
+
+    def test_lhotse_reads_the_same(self, stored, tmp_path):
+        from lhotse import CutSet
+
+        (tmp_path / "cuts.jsonl").write_text("".join(json.dumps(cut) + "\n" for _, cut in stored))
+        cuts = CutSet.from_jsonl(tmp_path / "cuts.jsonl")
+        for _, cut in stored:
+            assert (cuts[cut["id"]].load_features() == load_features(cut)).all()
+
+    def test_archives_of_others_are_read_through_lhotse(self, tmp_path):
+        from lhotse import NumpyFilesWriter
+
+        features = RNG.normal(0, 3, (100, 40)).astype(np.float32)
+        key = NumpyFilesWriter(tmp_path / "npy").write("a", features)
+        place = {"storage_type": "numpy_files", "storage_path": str(tmp_path / "npy"), "storage_key": key}
+        assert (load_features({"id": "a", "features": place}) == features).all()
+
+    def test_a_cut_out_of_the_middle_of_a_recording(self, tmp_path):
+        import lhotse
+
+        whole = recording(tmp_path, samples=32000)
+        cut = {**recording(tmp_path, samples=32000, start=0.5, duration=1.0), "id": "middle"}
+        samples = load_samples(cut, self.OPTIONS)
+        assert (samples == load_samples(whole, self.OPTIONS)[8000:24000]).all()
+        [placed] = store(tmp_path, [(cut, make_extractor(self.OPTIONS)[1]([samples])[0])], self.OPTIONS)
+        assert load_features(placed).shape == (100, 40)
+        assert (lhotse.MonoCut.from_dict(copy.deepcopy(placed)).load_features() == load_features(placed)).all()
+
+    def test_a_batch_is_padded_with_zeros(self, stored):
+        from egret.features.batching import load_batch
+
+        features, lengths = load_batch([cut for _, cut in stored])
+        assert features.shape == (3, 1563, 40) and lengths.tolist() == [25, 500, 1563]
+        assert not features[0, 25:].any()
+        assert (features[1, :500].numpy() == load_features(stored[1][1])).all()
+
+    def test_features_of_another_length_are_refused(self, tmp_path):
+        with pytest.raises(EgretError, match="a: 99 frames where 100 are due"):
+            store(tmp_path, [(recording(tmp_path), np.zeros((99, 40), np.float32))], self.OPTIONS)
+
+    def test_a_missing_archive(self, stored, tmp_path):
+        (tmp_path / "a.lca").unlink()
+        with pytest.raises(EgretError, match=r"a\.lca: no such archive of features; run stage 1 again"):
+            load_features(stored[0][1])
+
+    @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.9999])
+    def test_a_truncated_archive(self, stored, tmp_path, kept):
+        data = (tmp_path / "a.lca").read_bytes()
+        (tmp_path / "a.lca").write_bytes(data[: int(len(data) * kept)])
+        with pytest.raises(EgretError, match=r"a\.lca: the features of long cannot be read .*stage 1 again"):
+            load_features(stored[2][1])
+
+    def test_a_damaged_archive(self, stored, tmp_path):
+        size = (tmp_path / "a.lca").stat().st_size
+        (tmp_path / "a.lca").write_bytes(b"\xff" * size)
+        with pytest.raises(EgretError, match="cannot be read"):
+            load_features(stored[0][1])
+
+
+class TestRecordings:
+    OPTIONS = FbankOptions()
+
+    def test_gone(self, tmp_path):
+        cut = recording(tmp_path)
+        (tmp_path / "a.wav").unlink()
+        with pytest.raises(EgretError, match=r"a \(.*a\.wav\): missing.*run stage 0 again"):
+            load_samples(cut, self.OPTIONS)
+
+    def test_shorter_than_it_was(self, tmp_path):
+        cut = recording(tmp_path)
+        (tmp_path / "a.wav").unlink()
+        recording(tmp_path, samples=8000)
+        with pytest.raises(EgretError, match="run stage 0 again"):
+            load_samples(cut, self.OPTIONS)
+
+    def test_another_sampling_rate_than_it_had(self, tmp_path):
+        cut = recording(tmp_path)
+        (tmp_path / "a.wav").unlink()
+        recording(tmp_path, rate=8000)
+        with pytest.raises(EgretError, match="run stage 0 again"):
+            load_samples(cut, self.OPTIONS)
+
+    def test_no_recording_any_more(self, tmp_path):
+        cut = recording(tmp_path)
+        (tmp_path / "a.wav").write_text("hello")
+        with pytest.raises(EgretError, match=r"a\.wav.*run stage 0 again"):
+            load_samples(cut, self.OPTIONS)
+
+    def test_another_sampling_rate_than_was_asked_for(self, tmp_path):
+        with pytest.raises(EgretError, match="a: 8000 samples a second where --fbank.sampling-rate is 16000"):
+            load_samples(recording(tmp_path, rate=8000), self.OPTIONS)
+
+    def test_shorter_than_half_a_frame(self, tmp_path):
+        with pytest.raises(EgretError, match="a: 199 samples are less than half a frame"):
+            load_samples(recording(tmp_path, samples=199), self.OPTIONS)
+
+
+class TestBatches:
+    def test_every_cut_once_and_in_order(self, tmp_path):
+        cuts = [recording(tmp_path, str(number), 4000) for number in range(7)]
+        found = [cut["id"] for some, waves in batches(cuts, FbankOptions(), seconds=0.6) for cut in some]
+        assert found == [cut["id"] for cut in cuts]
+        assert [len(some) for some, _ in batches(cuts, FbankOptions(), seconds=0.6)] == [3, 3, 1]
+        assert list(batches([], FbankOptions())) == []
+
+    def test_few_samples_are_in_memory_at_once(self, tmp_path):
+        """Fifty seconds, five at a time: at most two batches of 320 kB are held, the last and the next."""
+        recording(tmp_path, samples=16000)
+        cuts = [recording(tmp_path, samples=16000)] * 50
+        tracemalloc.start()
+        seen = sum(len(some) for some, _ in batches(cuts, FbankOptions(), seconds=5))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seen == 50
+        assert peak < 1_200_000
+
+
+class TestStats:
+    FRAMES = RNG.normal([-3, 0, 5], [0.1, 1, 4], (1000, 3)).astype(np.float32)
+
+    def test_mean_and_deviation_are_numpys(self):
+        stats = Stats.zero(3)
+        for part in np.array_split(self.FRAMES, 7):
+            stats.add(part)
+        mean, deviation = stats.mean_and_deviation()
+        assert mean.dtype == deviation.dtype == np.float32
+        np.testing.assert_allclose(mean, self.FRAMES.mean(axis=0, dtype=np.float64), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(deviation, self.FRAMES.std(axis=0, dtype=np.float64), rtol=1e-6)
+
+    def test_parts_can_be_added_and_stored(self, tmp_path):
+        first, second = Stats.zero(3), Stats.zero(3)
+        first.add(self.FRAMES[:300])
+        second.add(self.FRAMES[300:])
+        (first + second).save(tmp_path / "a.safetensors")
+        found = Stats.load(tmp_path / "a.safetensors")
+        assert found.frames == 1000
+        np.testing.assert_allclose(found.mean_and_deviation()[1], self.FRAMES.std(axis=0, dtype=np.float64), rtol=1e-6)
+
+    def test_features_that_never_change_do_not_divide_by_zero(self):
+        stats = Stats.zero(3)
+        stats.add(np.ones((10, 3), np.float32))
+        assert (stats.mean_and_deviation()[1] > 0).all()
+
+    def test_no_frames(self):
+        with pytest.raises(EgretError, match="no frames"):
+            Stats.zero(3).mean_and_deviation()
+
+
+def test_importing_the_step_imports_nothing_slow():
+    """So that "up to date" takes no second."""
+    step = Path(extractor.__file__).parents[2] / "steps" / "extract_features.py"
+    code = (
+        f"import runpy, sys; runpy.run_path({str(step)!r}); "
+        "print([name for name in ('torch', 'lhotse', 'numpy', 'kaldifeat', 'soundfile') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=step.parents[1])
+    assert done.stdout.strip() == "[]"
