@@ -18,9 +18,7 @@ from egret.features.stats import Stats
 from egret.features.store import Archive, batches, load_features, load_samples
 
 RNG = np.random.default_rng(1)
-needs_kaldifeat = pytest.mark.skipif(
-    importlib.util.find_spec("kaldifeat") is None, reason="kaldifeat is not installed"
-)
+needs_kaldifeat = pytest.mark.skipif(importlib.util.find_spec("kaldifeat") is None, reason="kaldifeat is not installed")
 EXTRACTORS = [pytest.param("kaldifeat", marks=needs_kaldifeat), "lhotse"]
 
 

@@ -212,6 +212,12 @@ def test_hlg_reads_units_and_says_words(k2, tmp_path):
 
 
 @pytest.mark.k2
+def test_words_share_the_arcs_of_their_common_beginning(k2, tmp_path):
+    case = compile_case(tmp_path, [("a", ["x", "y", "x"]), ("b", ["x", "y", "y"])], None, 1, seed=14)
+    assert (case.report["lg_states"], case.report["lg_arcs"]) == (4, 5)  # x, y, then x or y; and the end
+
+
+@pytest.mark.k2
 def test_every_state_is_on_a_way_from_the_start_to_the_end(k2, tmp_path):
     case = compile_case(tmp_path, VARIANTS, "SIL", 2, seed=12)
     pairs = case.graph.arcs[:, :2].tolist()

@@ -228,6 +228,10 @@ class TestWordsAndTokens:
         lang = lang_of()
         assert lang.decode([lang.tokens[name] for name in ["t", "a", "e", "r", "h"]]) == ["A", "RED"]
 
+    def test_two_words_rather_than_three_though_the_last_is_shorter(self, tmp_path):
+        lang = handmade(tmp_path, "A a\nB b\nCDE c d e\nABC a b c\nDE d e\n")
+        assert lang.decode([lang.tokens[name] for name in "abcde"]) == ["ABC", "DE"]
+
     def test_the_cut_into_words_is_the_least(self, tmp_path):
         """Fewest tokens left over, then fewest words: against every possible cut."""
         rng = random.Random(2)

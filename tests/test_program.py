@@ -370,6 +370,14 @@ class TestUnderALauncher:
         assert "the job failed (code 1); its log: out/log/tiny.log" in said
         assert bench.status("tiny")["why"] == "the text is no good; write another"
 
+    @pytest.mark.parametrize("code", [129, 130, 143])
+    def test_a_launcher_that_was_told_to_stop_is_no_failure_of_the_job(self, bench, code):
+        launcher = bench.folder / "launcher"
+        launcher.write_text(f"#!/bin/sh\nexit {code}\n")
+        launcher.chmod(0o755)
+        said = bench.run("tiny", "--cmd", launcher, code=130)
+        assert "interrupted; run it again to go on" in said and "the job failed" not in said
+
     def test_ctrl_c_cancels_the_job(self, bench):
         with bench.start("spread", "--cmd", LAUNCHER, "--nj", 2, "--wait") as process:
             for number in (1, 2):

@@ -1,5 +1,7 @@
 """CTC by k2 over graphs: every pronunciation of a word counts, and silence where the lexicon allows it."""
 
+from functools import lru_cache
+
 import k2
 import torch
 from torch import Tensor
@@ -7,7 +9,9 @@ from torch import Tensor
 from egret.graph import arcs
 from egret.graph.hlg import ctc_topology
 from egret.lang.lang import Lang
-from egret.models.losses import Transcribed
+from egret.models.transcribed import Transcribed
+
+KEPT_GRAPHS = 2000
 
 
 class GraphCtcLoss:
@@ -19,19 +23,16 @@ class GraphCtcLoss:
         # The lexicon read backwards: words come in, tokens are what the topology sees.
         self.lexicon = k2.arc_sort(k2.invert(arcs.to_k2(arcs.load(lang.folder / "L.safetensors"))))
         self.topology = ctc_topology(len(lang.units))
-        self.graphs: dict[str, k2.Fsa] = {}
+        # Small corpora are gone through many times; of large ones not all graphs fit in memory.
+        self.graph = lru_cache(maxsize=KEPT_GRAPHS)(self.make_graph)
 
-    def graph(self, text: str) -> k2.Fsa:
+    def make_graph(self, text: str) -> k2.Fsa:
         """The training graph of a transcript: topology, lexicon and words composed."""
-        if text not in self.graphs:
-            oov = self.lang.about["oov"]
-            known = self.lang.pronunciations
-            words = [self.lang.words[word if word in known else oov] for word in text.split()]
-            linear = k2.linear_fsa(words)
-            spelled = k2.connect(k2.intersect(self.lexicon, linear, treat_epsilons_specially=True))
-            tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(k2.invert(spelled))))
-            self.graphs[text] = k2.connect(k2.compose(self.topology, tokens, treat_epsilons_specially=True))
-        return self.graphs[text]
+        oov, known = self.lang.about["oov"], self.lang.pronunciations
+        linear = k2.linear_fsa([self.lang.words[word if word in known else oov] for word in text.split()])
+        spelled = k2.connect(k2.intersect(self.lexicon, linear, treat_epsilons_specially=True))
+        tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(k2.invert(spelled))))
+        return k2.connect(k2.compose(self.topology, tokens, treat_epsilons_specially=True))
 
     def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
         graphs = k2.create_fsa_vec([self.graph(text) for text in batch.texts]).to(log_probs.device)

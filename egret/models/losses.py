@@ -1,7 +1,6 @@
 """Losses, summed over the utterances of a batch; the trainer divides by the tokens of the whole batch."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,17 +8,7 @@ from torch.nn import functional
 
 from egret.base.errors import EgretError
 from egret.lang.lang import Lang
-
-
-class Transcribed(Protocol):
-    """What a loss needs of a batch: the transcripts, as token ids and as text."""
-
-    @property
-    def targets(self) -> list[list[int]]: ...
-
-    @property
-    def texts(self) -> list[str]: ...
-
+from egret.models.transcribed import Transcribed
 
 # (log probabilities [N, T, V], lengths [N], transcripts) -> summed loss
 Loss = Callable[[Tensor, Tensor, Transcribed], Tensor]

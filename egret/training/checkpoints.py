@@ -19,11 +19,12 @@ from egret.models.files import load_weights, save_weights
 @dataclass
 class Progress:
     """Where training stands: `epoch` and `batch` are the next to do, counted from 0; `step` is how many steps of
-    the optimiser are done."""
+    the optimiser are done; `loss_sum` adds up the losses of this epoch's batches."""
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    loss_sum: float = 0.0
     train_loss: float | None = None
     dev_loss: float | None = None
 

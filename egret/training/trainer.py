@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from egret.base.errors import EgretError
@@ -117,20 +116,18 @@ def train_epoch(run: Run, meter: TrainingMeter) -> None:
     run.model.train()
     batches = plan(run.train.table, options.batch, options.seed, progress.epoch)
     saved = time.monotonic()
-    losses = []
     for rows in batches[progress.batch :]:
         with meter.waiting():
             batch = run.train.load(rows)
-        losses.append(train_step(run, batch, meter))
+        progress.loss_sum += train_step(run, batch, meter)
         progress.batch += 1
         progress.step += 1
         if time.monotonic() - saved > options.save_minutes * 60:
             checkpoints.save(run.folder, run.model, run.optimiser, progress)
             checkpoints.prune(run.folder, options.average)
             saved = time.monotonic()
-    if losses:
-        progress.train_loss = float(np.mean(losses))
-    progress.epoch, progress.batch = progress.epoch + 1, 0
+    progress.train_loss = progress.loss_sum / len(batches)
+    progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
 
 
 def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
