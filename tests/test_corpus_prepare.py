@@ -309,6 +309,14 @@ def test_a_finished_step_is_up_to_date_until_its_corpus_changes(good, tmp_path: 
     assert why_not_current(options.out, step.request(options)) == ["input part train changed"]
 
 
+def test_other_samples_of_the_same_length_make_another_manifest(good, tmp_path: Path):
+    run(tmp_path, good)
+    before = (tmp_path / "cuts/train.jsonl").read_bytes()
+    record(good[0].audio, noise(seed=99))
+    run(tmp_path, good)
+    assert (tmp_path / "cuts/train.jsonl").read_bytes() != before
+
+
 def test_an_empty_listing_is_an_error():
     with pytest.raises(EgretError, match="prepare_it: the corpus has no utterances"):
         make_step([]).request(PrepareOptions(out=Path("nowhere")))

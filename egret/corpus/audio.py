@@ -7,6 +7,7 @@ file cannot be told from a shorter one.
 
 import errno
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +33,14 @@ class BadAudio(Exception):
 
 @dataclass(frozen=True)
 class Recording:
-    """What reading a recording to its end has shown; `faults` has one entry for each extent asked about."""
+    """What reading a recording to its end has shown; `faults` has one entry for each extent asked about, `crc32` is
+    the checksum of the samples."""
 
     sampling_rate: int
     channels: int
     frames: int
     faults: list[str | None]
+    crc32: int
 
     @property
     def duration(self) -> float:
@@ -65,7 +68,7 @@ def scan(path: Path, extents: Sequence[EXTENT]) -> Recording:
         ]
         sound = [False] * len(spans)
         broken = [False] * len(spans)
-        frames = 0
+        frames = checksum = 0
         for block in _blocks(audio, path, "float32" if floating else "int16"):
             for place, (first, last, channel) in enumerate(spans):
                 if channel < channels and first < frames + len(block) and last > frames:
@@ -73,12 +76,13 @@ def scan(path: Path, extents: Sequence[EXTENT]) -> Recording:
                     broken[place] = broken[place] or (floating and not np.isfinite(part).all())
                     sound[place] = sound[place] or bool(part.any())
             frames += len(block)
+            checksum = zlib.crc32(block, checksum)
     if frames < announced < 1 << 62:  # where a stream does not know its length libsndfile says 2^63 - 1
         raise BadAudio("truncated", f"ends after {frames} of {announced} samples")
     if frames == 0:
         raise BadAudio("empty", "no samples")
     faults = ["NaN or Inf" if bad else None if some else "all zeros" for bad, some in zip(broken, sound, strict=True)]
-    return Recording(rate, channels, frames, faults)
+    return Recording(rate, channels, frames, faults, checksum)
 
 
 def load(cut: "Cut") -> "tuple[np.ndarray, int]":
@@ -101,7 +105,7 @@ def load(cut: "Cut") -> "tuple[np.ndarray, int]":
         except (soundfile.LibsndfileError, IndexError) as error:
             raise BadAudio("unreadable", f"{path}: {error}") from error
     if len(samples) != count or audio.samplerate != rate:
-        raise BadAudio("truncated", f"{path}: has changed since stage 0; run stage 0 again")
+        raise BadAudio("truncated", f"{path}: has changed since stage 0")
     return samples, rate
 
 

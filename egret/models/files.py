@@ -6,17 +6,14 @@ from typing import Any
 import torch
 
 from egret.base.errors import EgretError
-from egret.base.files import atomic_path, write_text
+from egret.base.files import write_tensors, write_text
 from egret.models.model import CtcModel
 from egret.models.options import ModelOptions, TdnnOptions
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
     """Write tensors by name, atomically."""
-    from safetensors.torch import save_file
-
-    with atomic_path(path) as part:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, part)
+    write_tensors(path, {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in weights.items()})
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
