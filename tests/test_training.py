@@ -167,6 +167,11 @@ def test_the_configuration_is_kept_complete(train: Train, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "exp/env.json").read_text())["packages"]["torch"]
 
 
+def test_a_gpu_that_is_not_there_is_an_error(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "PyTorch sees no GPU" in train("exp", "--epochs", "1", "--num-gpus", "1", code=1)
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_utterances(train: Train) -> None:
     said = train("exp", "--epochs", "3", "--optim.lr", "1e30", "--optim.warmup", "0", code=1)
     assert "the loss is" in said and "train-" in said and "--optim.lr" in said

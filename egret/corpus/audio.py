@@ -76,7 +76,7 @@ def scan(path: Path, extents: Sequence[EXTENT]) -> Recording:
                     broken[place] = broken[place] or (floating and not np.isfinite(part).all())
                     sound[place] = sound[place] or bool(part.any())
             frames += len(block)
-            checksum = zlib.crc32(block, checksum)
+            checksum = zlib.crc32(block.data, checksum)
     if frames < announced < 1 << 62:  # where a stream does not know its length libsndfile says 2^63 - 1
         raise BadAudio("truncated", f"ends after {frames} of {announced} samples")
     if frames == 0:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
@@ -37,6 +38,10 @@ class Batch:
     targets: list[list[int]]
     texts: list[str]
     seconds: float
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch with its features on a device."""
+        return replace(self, features=self.features.to(device), lengths=self.lengths.to(device))
 
 
 class Corpus:

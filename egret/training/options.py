@@ -55,6 +55,7 @@ class TrainOptions(OutOptions):
         5, "checkpoints whose weights are averaged: the best on dev, or without dev the last", minimum=1
     )
     max_reject_percent: float = option(5.0, "utterances that training may drop before it stops", minimum=0, maximum=100)
+    num_gpus: int = runtime(0, "1: train on a GPU; 0: on the CPU", minimum=0, maximum=1)
     threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)
     log_seconds: float = runtime(10.0, "from one line of progress to the next", above=0)
     save_minutes: float = runtime(10.0, "from one checkpoint within an epoch to the next", above=0)

@@ -40,6 +40,7 @@ class Run:
     dev: Corpus | None
     steps_per_epoch: int
     progress: Progress
+    device: torch.device
 
     @property
     def folder(self) -> Path:
@@ -77,13 +78,15 @@ def train(options: TrainOptions, config: dict) -> dict:
 
 def set_up(options: TrainOptions, config: dict) -> Run:
     """Model, data and optimiser, restored from the furthest checkpoint when there is one."""
+    device = choose_device(options.num_gpus)
     lang = Lang.read(options.lang)
     torch.manual_seed(options.seed)
     model = build_model(config)
     mean, deviation = Stats.load(options.stats).mean_and_deviation()
     model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
     log.info("%s", model)
-    log.info("%d parameters", count_parameters(model))
+    model.to(device)
+    log.info("%d parameters, on %s", count_parameters(model), device)
 
     def corpus(manifest: Path, part: str) -> Corpus:
         return Corpus(manifest, lang, model, options.out / f"rejected_{part}.jsonl", options.max_reject_percent)
@@ -101,6 +104,7 @@ def set_up(options: TrainOptions, config: dict) -> Run:
         dev_part,
         steps_per_epoch,
         Progress(),
+        device,
     )
     found = checkpoints.checkpoints(run.folder)
     if found:
@@ -108,6 +112,19 @@ def set_up(options: TrainOptions, config: dict) -> Run:
         checkpoints.restore(path, model, optimiser)
         log.info("going on from %s: epoch %d, batch %d", path, run.progress.epoch + 1, run.progress.batch)
     return run
+
+
+def choose_device(num_gpus: int) -> torch.device:
+    """The device to train on.
+
+    Raises:
+      EgretError: a GPU was asked for and PyTorch sees none.
+    """
+    if num_gpus and not torch.cuda.is_available():
+        raise EgretError(
+            "--num-gpus 1: PyTorch sees no GPU; utils/doctor.py says what is wrong, --num-gpus 0 trains on the CPU"
+        )
+    return torch.device("cuda" if num_gpus else "cpu")
 
 
 def train_epoch(run: Run, meter: TrainingMeter) -> None:
@@ -118,7 +135,7 @@ def train_epoch(run: Run, meter: TrainingMeter) -> None:
     saved = time.monotonic()
     for rows in batches[progress.batch :]:
         with meter.waiting():
-            batch = run.train.load(rows)
+            batch = run.train.load(rows).to(run.device)
         progress.loss_sum += train_step(run, batch, meter)
         progress.batch += 1
         progress.step += 1
@@ -164,7 +181,7 @@ def dev_loss(run: Run) -> float:
     run.model.eval()
     total, tokens = 0.0, 0
     for rows in plan(run.dev.table, run.options.batch, seed=0, epoch=0):
-        batch = run.dev.load(rows)
+        batch = run.dev.load(rows).to(run.device)
         log_probs, lengths = run.model(batch.features, batch.lengths)
         total += run.loss(log_probs, lengths, batch).item()
         tokens += sum(len(target) for target in batch.targets)

@@ -45,8 +45,9 @@ if stage 3 "graph: n-gram of the training transcripts, G, HLG"; then
 fi
 
 if stage 4 "train: a small time-delay network with CTC"; then
-  "$steps/train.py" --cmd "${train_cmd[*]@Q}" --config "${train_config:-conf/train.yaml}" --lang "$lang" \
-    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
+  config=$(resolve_path "${train_config:-$PWD/conf/train.yaml}")
+  "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" --lang "$lang" \
     --seed "$seed" --epochs "$epochs" "${set[@]/#/--}" --out "$model"
 fi
 
