@@ -36,7 +36,16 @@ def run(options: DecodeOptions) -> Outcome:
         results, took = recognise(recogniser, cuts, settings)
         outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
         counts[part_name(cuts)] = len(results[0].hypotheses)
+    remove_others(options.out, outputs)
     return Outcome(outputs, {f"utterances of {part}": count for part, count in counts.items()})
+
+
+def remove_others(out: Path, written: list[Path]) -> None:
+    """Decodings of an earlier run by methods or of parts no longer asked for must not be scored with these."""
+    for path in sorted(out.glob("*/hyp.jsonl")):
+        if path not in written:
+            log.info("%s: removed, it is of an earlier run", path.parent)
+            shutil.rmtree(path.parent)
 
 
 def refuse_equal_names(options: DecodeOptions) -> None:

@@ -15,7 +15,7 @@ from egret.corpus.cuts import references
 from egret.graph import arcs
 from egret.graph.lexicon_graph import lexicon_graph
 from egret.lang.lexicon import Lexicon, disambiguate, read_lexicon, word_lexicon, write_lexicon
-from egret.lang.normalise import identity
+from egret.lang.normalise import identity, normalise
 from egret.lang.symbols import (
     END,
     EPSILON,
@@ -36,11 +36,11 @@ class Options(OutOptions):
     silence: str = option("", "token of optional silence between words; empty: none")
     silence_probability: float = option(0.5, "of silence at the start and after each word", above=0, maximum=0.999)
     oov: str = option("", "word of the lexicon that stands for words it lacks; empty: there is none")
-    normaliser: str = option("plain", "text normaliser of the transcripts")
+    normaliser: str = option("plain", "text normaliser of the transcripts and of the lexicon's words")
 
 
 def make_lexicon(options: Options, words: Counter) -> Lexicon:
-    """The lexicon asked for, checked against the words of the transcripts."""
+    """The lexicon asked for, its words normalised, checked against the (normalised) words of the transcripts."""
     if options.kind == "word":
         if options.lexicon is not None:
             raise UsageError("--lexicon goes with --kind phone; words are taken from --cuts")
@@ -50,10 +50,12 @@ def make_lexicon(options: Options, words: Counter) -> Lexicon:
     elif options.lexicon is None:
         raise UsageError("--kind phone needs --lexicon, a dictionary of `word phone phone ...`")
     else:
-        lexicon, source = read_lexicon(options.lexicon), str(options.lexicon)
+        source = str(options.lexicon)
+        lexicon = normalised(read_lexicon(options.lexicon), options.normaliser, source)
     known = {word for word, _ in lexicon}
     check_names(lexicon, options.silence, source)
-    if options.oov and options.oov not in known:
+    oov = normalise(options.oov, options.normaliser)
+    if options.oov and oov not in known:
         raise EgretError(f"--oov {options.oov}: {source} has no such word; add it, or name another")
     missing = Counter({word: count for word, count in words.items() if word not in known})
     if missing:
@@ -64,8 +66,23 @@ def make_lexicon(options: Options, words: Counter) -> Lexicon:
                 f"add them, or say with --oov WORD which word stands for them"
             )
         log.info("%d words of the transcripts are not in the lexicon and become %s: %s",
-                 len(missing), options.oov, named)  # fmt: skip
+                 len(missing), oov, named)  # fmt: skip
     return lexicon
+
+
+def normalised(lexicon: Lexicon, normaliser: str, source: str) -> Lexicon:
+    """The same pronunciations of normalised words, each once.
+
+    Raises:
+      EgretError: of a word nothing is left.
+    """
+    entries: dict[tuple[str, tuple[str, ...]], None] = {}
+    for word, tokens in lexicon:
+        name = normalise(word, normaliser)
+        if not name:
+            raise EgretError(f"{source}: the word {word!r} has no visible character; leave it out")
+        entries[name, tuple(tokens)] = None
+    return [(word, list(tokens)) for word, tokens in entries]
 
 
 def check_names(lexicon: Lexicon, silence: str, source: str) -> None:
@@ -82,7 +99,8 @@ def check_names(lexicon: Lexicon, silence: str, source: str) -> None:
 
 def run(options: Options) -> Outcome:
     normaliser = identity(options.normaliser)
-    words = Counter(word for path in options.cuts for text in references(path).values() for word in text.split())
+    texts = (text for path in options.cuts for text in references(path).values())
+    words = Counter(word for text in texts for word in normalise(text, options.normaliser).split())
     lexicon = make_lexicon(options, words)
     units = sorted({token for _, tokens in lexicon for token in tokens} | ({options.silence} - {""}))
     marked, used = disambiguate(lexicon)
@@ -107,7 +125,7 @@ def run(options: Options) -> Outcome:
         "units": len(SPECIAL_TOKENS) + len(units),
         "special": {name: tokens[name] for name in SPECIAL_TOKENS},
         "silence": silence,
-        "oov": options.oov,
+        "oov": normalise(options.oov, options.normaliser),
         "normaliser": normaliser,
     }
     write_json(out / "unit.json", about)
@@ -124,7 +142,7 @@ def run(options: Options) -> Outcome:
 
 STEP = Step(
     name="prepare_lang",
-    version=1,
+    version=2,
     options=Options,
     run=run,
     description=__doc__ or "",

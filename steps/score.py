@@ -12,6 +12,7 @@ from egret.base.options import StepOptions, infile, option, outdir
 from egret.base.program import Outcome, Step, main
 from egret.base.stamps import fingerprint
 from egret.corpus.cuts import part_name
+from egret.lang.normalise import identity
 
 
 @dataclass(kw_only=True)
@@ -21,7 +22,7 @@ class Options(StepOptions):
     dev_part: str = option("", "part on which the best method is chosen; empty: there is none")
     main_method: str = option("", "without a dev part, the method that counts")
     metric: Literal["wer", "cer"] = option("wer", "what the best method is chosen by")
-    normaliser: str = option("plain", "text normaliser of transcripts and hypotheses")
+    normaliser: str = option("", "text normaliser of transcripts and hypotheses; empty: the model's, else plain")
 
     @property
     def out(self) -> Path:
@@ -44,9 +45,38 @@ def decodings(folder: Path) -> list[Path]:
     return found
 
 
-def hypotheses(options: Options) -> dict[str, str]:
+def normaliser_of(options: Options) -> str:
+    """The name of the normaliser: that asked for, else the one of the model that was decoded with, else `plain`.
+
+    Raises:
+      EgretError: the model's config.yaml cannot be read.
+      UsageError: there is no normaliser of that name.
+    """
+    name = options.normaliser or model_normaliser(options.decode.parent / "config.yaml") or "plain"
+    identity(name)
+    return name
+
+
+def model_normaliser(config: Path) -> str:
+    """The name under `normaliser` in an experiment's config.yaml; "" where there is none."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise EgretError(f"{config}: cannot be read ({why}); train again, or say --normaliser NAME") from None
+    entry = content.get("normaliser") if isinstance(content, dict) else None
+    return str(entry.get("name") or "") if isinstance(entry, dict) else ""
+
+
+def more_inputs(options: Options) -> dict[str, str]:
+    """What is scored, and how its text is normalised."""
     files = [path / name for path in decodings(options.decode) for name in ("hyp.jsonl", "params.json")]
-    return {str(path.relative_to(options.decode)): fingerprint(path) for path in files}
+    found = {str(path.relative_to(options.decode)): fingerprint(path) for path in files}
+    return {**found, "normaliser": normaliser_of(options)}
 
 
 def run(options: Options) -> Outcome:
@@ -54,6 +84,7 @@ def run(options: Options) -> Outcome:
     from egret.scoring.report import LEAVES, References, read_params, score_decoding
     from egret.scoring.tables import score_table
 
+    normaliser = normaliser_of(options)
     manifests = {part_name(path): path for path in options.cuts}
     parts: dict[str, References] = {}
     scores = []
@@ -63,8 +94,8 @@ def run(options: Options) -> Outcome:
         if part not in manifests:
             raise EgretError(f"{folder}: is of the part {part!r}, --cuts has {first_few(manifests)}; add its manifest")
         if part not in parts:
-            parts[part] = References.read(manifests[part], options.normaliser)
-        scores.append(score_decoding(folder, parts[part], options.normaliser))
+            parts[part] = References.read(manifests[part], normaliser)
+        scores.append(score_decoding(folder, parts[part], normaliser))
     best = choose_best(scores, options.dev_part, options.main_method, options.metric)
     write_json(options.decode.parent / "best.json", best)
     print(score_table(scores), end="", flush=True)
@@ -83,7 +114,7 @@ STEP = Step(
     description=__doc__ or "",
     example="steps/score.py --decode exp/tdnn_phone/decode "
     "--cuts data/cuts/dev.jsonl data/cuts/test.jsonl --dev-part dev",
-    more_inputs=hypotheses,
+    more_inputs=more_inputs,
 )
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ def run(options: TrainOptions) -> Outcome:
     from egret.training.experiment import begin
     from egret.training.trainer import train
 
-    counts = train(options, begin(options))
+    counts = train(options, begin(options, STEP.version))
     return Outcome([options.out / "final.safetensors", options.out / "config.yaml"], counts)
 
 

@@ -15,11 +15,13 @@ from egret.base.files import open_text, read_json, write_json
 from egret.base.log import log
 from egret.base.options import infile, option, runtime
 from egret.base.program import Outcome, OutOptions, Step, main
+from egret.corpus.cuts import part_name
 from egret.lang.symbols import read_symbols
 from egret.lm.arpa import UNKNOWN_NAMES
 from egret.lm.ngram import RESERVED, TextCounts
 
 MOST_FREQUENT = 50  # words named in the report
+TRAINING_TEXT = "train"  # the name under which its perplexity is reported
 PERPLEXITY_SENTENCES = 50_000  # of the training text at most; every k-th where there are more
 
 
@@ -28,7 +30,7 @@ class Options(OutOptions):
     lang: Path = infile("lang folder: its words.txt is the lexicon", "steps/prepare_lang.py (stage 2)")
     cuts: list[Path] = infile("cuts whose transcripts are training text", "stage 0", default=[])
     text: list[Path] = infile("plain training text, a sentence a line, .gz accepted", default=[])
-    dev_cuts: list[Path] = infile("cuts for perplexity and OOV rate", "stage 0", default=[])
+    dev_cuts: list[Path] = infile("cuts for perplexity and OOV rate, each reported by its part's name", "stage 0", default=[])
     arpa: Path | None = infile("an ARPA model from elsewhere, gzipped or not, in place of estimating one", default=None)
     order: int = option(3, "order of the model (of --arpa: the order that it has)", minimum=1, maximum=6)
     prune: list[int] = option([], "leave out n-grams seen no more often than this, by order: 0 0 1", minimum=0)
@@ -75,6 +77,9 @@ def check(options: Options) -> None:
         raise UsageError(f"--prune: {len(options.prune)} thresholds for a model of order {options.order}")
     if options.prune and (options.prune[0] != 0 or options.prune != sorted(options.prune)):
         raise UsageError("--prune: thresholds begin with 0 and do not fall, such as 0 0 1")
+    names = [*([] if options.arpa else [TRAINING_TEXT]), *map(part_name, options.dev_cuts)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"--dev-cuts: perplexity is reported by part, and {first_few(twice)} is there already")
 
 
 def transcripts(cuts: list[Path], normaliser: str) -> Iterator[str]:
@@ -152,7 +157,7 @@ def report_oov(counts: TextCounts, known: frozenset[str]) -> dict[str, Any]:
 def perplexities(
     options: Options, vocabulary: Vocabulary, binary: Path, train: Path, sentences: int, unknown: str
 ) -> dict:
-    """Perplexity on the training text (a part of it where it is large) and on dev."""
+    """Perplexity on the training text (a part of it where it is large) and on each part of --dev-cuts."""
     known = vocabulary.known
     try:
         from egret.lm.perplexity import perplexity
@@ -161,10 +166,9 @@ def perplexities(
         if sentences:
             every = -(-sentences // PERPLEXITY_SENTENCES)
             with open_text(train) as lines:
-                results["train"] = perplexity(binary, islice(lines, 0, None, every), known, unknown)
-        if options.dev_cuts:
-            dev = transcripts(options.dev_cuts, vocabulary.normaliser)
-            results["dev"] = perplexity(binary, dev, known, unknown)
+                results[TRAINING_TEXT] = perplexity(binary, islice(lines, 0, None, every), known, unknown)
+        for path in options.dev_cuts:
+            results[part_name(path)] = perplexity(binary, transcripts([path], vocabulary.normaliser), known, unknown)
     except ImportError as error:
         log.warning("no perplexity: the module kenlm cannot be imported (%s); run local/install.sh", error)
         return {"missing": "the Python module kenlm"}
@@ -272,7 +276,7 @@ def remove_others(out: Path, names: list[str]) -> None:
 
 STEP = Step(
     name="train_ngram",
-    version=1,
+    version=2,
     options=Options,
     run=run,
     description=__doc__ or "",

@@ -2,8 +2,9 @@
 # Run the tests, in one of three tiers (docs/design.md, section 10).
 #
 #   tests/run.sh           what CI runs: from a bare machine, installation included, in at most 40 minutes
-#   tests/run.sh --fast    every day: what needs no second environment and no training run, 3 minutes
-#   tests/run.sh --full    also what takes long; leaves its figures in tests/FULL.md
+#   tests/run.sh --fast    every day: no whole recipes and no second environment
+#   tests/run.sh --full    also what is measured: the recipes' bars, and a clone installed from nothing; leaves the
+#                          figures in tests/FULL.md
 #
 # EGRET_CORPORA names the folder of the real recordings (default: ../shared/corpora); tests that need them are
 # skipped, saying so, where they are absent.
@@ -48,7 +49,7 @@ style() {
 # second_torch: what needs neither k2 nor kaldifeat, on torch 2 and a newer Python.
 second_torch() {
   local/install.sh --profile no-k2 --venv .venv-no-k2 --dev &&
-    EGRET_VENV=$PWD/.venv-no-k2 bash -c '. ./path.sh && pytest tests -m "not k2 and not full"'
+    EGRET_VENV=$PWD/.venv-no-k2 bash -c '. ./path.sh && pytest tests -m "not k2"'
 }
 
 # recipe NAME BAR COMMAND...: a recipe on its miniature, which must reach a word error rate.
@@ -59,24 +60,39 @@ recipe() {
     python tests/check_best.py "egs/$name"/mini/exp/*/best.json --max-wer "$bar"
 }
 
+# bare_clone: a clone, with nothing installed or cached, to a word error rate in at most ten minutes.
+bare_clone() {
+  local place began=$SECONDS
+  place=$(mktemp -d)
+  git clone --quiet . "$place/egret" &&
+    env -u EGRET_VENV EGRET_CACHE="$place/cache" PIP_CACHE_DIR="$place/pip" \
+      "$place/egret/egs/yesno/run.sh" --mini true &&
+    rm -rf "$place" && echo "from nothing to a word error rate: $((SECONDS - began)) s" && ((SECONDS - began <= 600))
+}
+
+corpora=${EGRET_CORPORA:-$PWD/../shared/corpora}
+
 local/install.sh --dev
 # shellcheck source=path.sh
 . ./path.sh
 
 check "style and types" style
 check "shell" bats tests/shell
-if [[ $tier == full ]]; then
-  check "python" pytest tests
+if [[ $tier == fast ]]; then
+  check "python" pytest tests -m "not slow"
 else
-  check "python" pytest tests -m "not full"
-fi
-if [[ $tier != fast ]]; then
+  check "python" pytest tests
   check "python without k2" second_torch
   while IFS=$'\t' read -r name bar command; do
     [[ $name == \#* ]] && continue
     read -ra words <<<"$command"
     check "recipe $name" recipe "$name" "$bar" "${words[@]}"
   done <tests/recipes.tsv
+fi
+if [[ $tier == full ]]; then
+  figures=$(mktemp)
+  check "bars of yesno" bench/yesno.py --corpus "$corpora/yesno" --bars > >(tee -a "$figures")
+  check "bare clone" bare_clone > >(tee >(tail -n 1 >>"$figures"))
 fi
 
 echo "=== tests/run.sh, $tier tier: $SECONDS s"
@@ -86,15 +102,14 @@ if ((${#failed[@]})); then
 fi
 if [[ $tier == full ]]; then
   {
-    printf '# The full tier\n\n| commit | %s |\n|---|---|\n' "$(git describe --always --dirty)"
-    printf '| date | %s |\n' "$(date +%F)"
+    printf '# The full tier\n\nMade by `tests/run.sh --full`: what passed, in seconds, and the figures.\n\n'
+    printf '| commit | %s |\n|---|---|\n' "$(git describe --always --dirty)"
+    printf '| date | %s |\n| cores | %s |\n' "$(date +%F)" "$(nproc)"
     printf '| passed | %s |\n' "${passed[@]}"
     if ((${#failed[@]})); then
       printf '| FAILED | %s |\n' "${failed[@]}"
     fi
-    printf '\n```\n'
-    cat tests/.full/*.txt 2>/dev/null || true
-    printf '```\n'
+    printf '\n```\n%s\n```\n' "$(cat "$figures")"
   } >tests/FULL.md
 fi
 echo "${#passed[@]} passed, ${#failed[@]} failed"

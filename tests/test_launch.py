@@ -1,5 +1,6 @@
 """The launcher contract (egret/base/launch.py), and utils/run.py as a user meets it, on its command line."""
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -33,6 +34,23 @@ def wait_for(path):
     deadline = time.monotonic() + 10
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
+def processes_with(variable):
+    """The processes that have NAME=VALUE in their environment: all descendants of the one that was given it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if variable.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def wait_until_gone(variable, seconds=2):
+    deadline = time.monotonic() + seconds
+    while left := processes_with(variable):
+        assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.02)
 
 
@@ -383,6 +401,56 @@ class TestSignals:
             wait_for(tmp_path / "here")
             launcher.send_signal(signal.SIGINT)
         assert log.read_text().splitlines()[-1].startswith("# Ended (code 143)")
+
+
+class TestDeathOfTheLauncher:
+    """SIGKILL, which no program can catch."""
+
+    @pytest.fixture
+    def mark(self, tmp_path):
+        return f"EGRET_TEST_MARK={tmp_path}"
+
+    def launch(self, mark, *words):
+        return subprocess.Popen([sys.executable, RUN, *map(str, words)], env={**os.environ, **dict([mark.split("=")])})
+
+    @pytest.mark.parametrize("ignored", ["", "trap '' TERM HUP INT; "])
+    def test_ends_every_process_of_every_job(self, logs, tmp_path, mark, ignored):
+        family = f"{ignored}(bash -c 'sleep 61.5; true' & touch {tmp_path}/JOB; wait); true"
+        with self.launch(mark, "--max-jobs-run", 2, "JOB=1:2", logs, "bash", "-c", family) as launcher:
+            wait_for(tmp_path / "1")
+            wait_for(tmp_path / "2")
+            assert len(processes_with(mark)) > 2 * 3
+            launcher.kill()
+        wait_until_gone(mark)
+
+    def test_ends_a_job_that_was_told_to_end_and_is_slow(self, log, tmp_path, mark):
+        slow = f"trap 'touch {tmp_path}/told; sleep 61.5' TERM; touch {tmp_path}/here; sleep 61.5 & wait"
+        with self.launch(mark, log, "bash", "-c", slow) as launcher:
+            wait_for(tmp_path / "here")
+            launcher.terminate()
+            wait_for(tmp_path / "told")
+            launcher.kill()
+        wait_until_gone(mark)
+
+    def test_leaves_no_orphan_to_write_an_exit_code_into_a_later_run(self, log, tmp_path, mark):
+        with self.launch(mark, log, "bash", "-c", f"touch {tmp_path}/here; sleep 0.5; exit 3") as launcher:
+            wait_for(tmp_path / "here")
+            launcher.kill()
+        assert run(log, "sleep", "0.8").returncode == 0
+        assert log.with_name("x.log.status").read_text() == "0\n"
+
+    def test_is_not_taken_for_granted_when_a_job_ends_well(self, log, mark):
+        with self.launch(mark, log, "bash", "-c", "sleep 1.5 & echo started") as launcher:
+            assert launcher.wait(10) == 0
+        assert len(processes_with(mark)) == 1  # what the job left running on purpose, and no watcher
+        wait_until_gone(mark, seconds=4)
+        assert log.read_text().splitlines()[-1].startswith("# Ended (code 0)")
+
+
+def test_a_job_whose_shell_was_killed_is_not_there_any_more_when_it_is_tried_again(log, tmp_path):
+    once = f"if [ -e {tmp_path}/tried ]; then sleep 0.5; [ ! -e {tmp_path}/orphan ]; exit; fi; touch {tmp_path}/tried"
+    result = run("--retry", 1, log, "bash", "-c", f"{once}; kill -9 $PPID; sleep 0.3; touch {tmp_path}/orphan")
+    assert result.returncode == 0
 
 
 def test_starts_with_the_standard_library_alone(log):

@@ -219,7 +219,7 @@ class TestStamps:
         assert not (bench.out / "a.txt").exists() and not (bench.out / ".stamp.tiny.json").exists()
         assert "done in" in bench.run("tiny")
         left = {path.name for path in bench.out.iterdir()}
-        assert left == {"a.txt", "waiting", ".stamp.tiny.json"}
+        assert left == {"a.txt", "waiting", ".stamp.tiny.json", ".lock.tiny"}
 
 
 class TestFailures:

@@ -1,5 +1,6 @@
 """Training: it learns, goes on exactly where it was, never destroys an experiment, and loses nothing silently."""
 
+import fcntl
 import json
 import os
 import signal
@@ -94,6 +95,26 @@ def test_other_data_is_refused_too(train: Train, tmp_path: Path) -> None:
     train("exp", "--epochs", "1")
     rewrite(tmp_path / "fbank/train.jsonl", {"train-000": "two"})
     assert "--cuts has other content" in train("exp", "--epochs", "1", code=1)
+
+
+def test_leaving_out_the_dev_part_is_refused(train: Train, arguments: list[str]) -> None:
+    train("exp", "--epochs", "1")
+    place = arguments.index("--dev-cuts")
+    del arguments[place : place + 2]
+    assert "--dev-cuts has other content" in train("exp", "--epochs", "1", code=1)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "exp").mkdir()
+    with open(tmp_path / "exp/.lock.train", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "exp: another train is at work in it" in train("exp", "--epochs", "1", code=1)
+
+
+def test_the_configuration_says_nothing_of_how_the_work_was_done(train: Train, tmp_path: Path) -> None:
+    train("one", "--epochs", "1", "--threads", "1")
+    train("two", "--epochs", "1", "--threads", "2")
+    assert (tmp_path / "one/config.yaml").read_text() == (tmp_path / "two/config.yaml").read_text()
 
 
 def test_more_epochs_go_on_and_fewer_are_refused(train: Train) -> None:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = range(6)
 
-pytestmark = pytest.mark.k2
+pytestmark = [pytest.mark.k2, pytest.mark.slow]
 
 
 class Recipe:

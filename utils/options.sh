@@ -14,7 +14,7 @@ declare -A _knob_type    # integer, number, boolean, list or text
 declare -A _knob_default
 declare -A _knob_comment
 declare -A _knob_choices # from `one of: a b c` in the comment
-_other_options=()        # the command line without --stage, for the message that says how to continue
+_other_options=()        # the command line without --stage and --force, for the message that says how to continue
 
 # The common knobs, named for shellcheck, which cannot see that read_knobs sets them.
 # shellcheck disable=SC2034
@@ -101,7 +101,7 @@ parse_options() {
     fi
     check_value "$_name" "$_value"
     set_knob "$_name" "$_value"
-    if [[ $_name != stage ]]; then
+    if [[ $_name != stage && $_name != force ]]; then # --force would make anew what this run has made
       _other_options+=("${_words[@]}")
     fi
     shift ${#_words[@]}

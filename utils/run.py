@@ -2,7 +2,7 @@
 """Runs jobs on this machine: the launcher that cmd.sh names unless told otherwise.
 
 Usage: run.py [options] [JOB=FIRST:LAST] LOG COMMAND [ARGUMENTS...]
-For example: run.py --mem 4G JOB=1:8 exp/log/fbank.JOB.log steps/extract_features.py --part split8/JOB
+For example: run.py --mem 4G JOB=1:8 data/log/pack.JOB.log gzip -k data/split8/JOB/text
 
 JOB in the log and the command becomes the number of the job, where no letter or digit touches it.
 
@@ -16,6 +16,7 @@ JOB in the log and the command becomes the number of the job, where no letter or
   --quiet            do not show the log of a single job, nor a line for each job of an array
 
 The exit code is 0 when every job ended with 0, 1 when one failed, 2 for wrong usage, 130 after Ctrl-C.
+Jobs do not outlive this program: they are killed when it is, even by SIGKILL.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ OOM_COUNTERS = [  # files with a line `oom_kill N`: the machine's, and those of 
     Path("/sys/fs/cgroup/memory.events"),
     Path("/sys/fs/cgroup/memory/memory.oom_control"),
 ]
+# Goes before a job's script, whose standard input is a pipe that only this launcher could write to, and never does.
+# When it closes, the launcher is dead, and this kills the job's process group; when the job ends, it goes too.
+DIE_WITH_LAUNCHER = """\
+(trap '' TERM; read -r; kill -KILL 0) <&0 &>/dev/null &
+trap "kill -KILL $!" EXIT
+disown  # lest bash remarks in the log that it was killed
+"""
 MEMORY_LIMITS = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
 
 
@@ -137,6 +145,7 @@ class Runner:
         self.follows_log = request.numbers is None and not request.quiet
         self.shown = 0  # bytes of the log
         self.caught: int | None = None  # the signal that told this launcher to stop
+        self.lifeline, self.held = os.pipe()  # jobs read; what we hold closes when this process ends, however
 
     def run(self) -> None:
         """Returns when all jobs have ended, or have been cancelled because of a signal."""
@@ -160,8 +169,11 @@ class Runner:
             job.note(f"Retry {attempt} of {self.request.retry}")
         devices = [self.free_devices.pop(0) for _ in range(self.request.gpu or 0)]
         kills, began = oom_kills(), time.monotonic()
-        process = subprocess.Popen(  # in a session, and so a process group, of its own
-            ["bash", "-c", job.script()], env=self.environment(devices), start_new_session=True
+        process = subprocess.Popen(
+            ["bash", "-c", DIE_WITH_LAUNCHER + job.script()],
+            stdin=self.lifeline,
+            env=self.environment(devices),
+            start_new_session=True,  # and so a process group of its own
         )
         self.running.append(Running(job, process, devices, attempt, began, kills))
 
@@ -187,6 +199,8 @@ class Runner:
             self.running.remove(running)
             self.free_devices += running.devices
             code = running.job.exit_code()
+            if code is None:  # only its shell died: what it ran must not meet another attempt
+                running.signal(signal.SIGKILL)
             if code != 0 and running.attempt < self.request.retry:
                 say(f"{running.job.name} failed; trying again")
                 self.waiting.append((running.job, running.attempt + 1))

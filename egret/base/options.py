@@ -1,5 +1,7 @@
 """Typed options of a program from a dataclass: `--name value`, YAML by `--config`, `--help`, clear errors.
 
+A list is written `--kernels 3 5` or, in one word, `--kernels=[3,5]`.
+
 A field says what it is, and with that what it means for the stamp (egret.base.stamps):
 
     @dataclass(kw_only=True)
@@ -109,7 +111,7 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
         text = item.metadata["help"]
         settings: dict[str, Any] = {"help": text.replace("%", "%%"), "type": kind}
         if get_origin(kind) in (list, tuple):
-            settings |= {"type": get_args(kind)[0], "nargs": "+"}
+            settings |= {"type": get_args(kind)[0], "nargs": "*"}
         if default is MISSING:
             settings["required"] = True
         else:
@@ -140,7 +142,11 @@ def _hints(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _spell(argv: Sequence[str], hints: dict[str, Any]) -> list[str]:
-    """`--num_jobs` as `--num-jobs`, a bare `--force` as `--force true`; unknown names are refused here."""
+    """`--num_jobs` as `--num-jobs`, a bare `--force` as `--force true`, `--scale=[1,2]` as `--scale 1 2`.
+
+    Raises:
+      UsageError: an unknown name, or a list without a value.
+    """
     known = ["--" + name.replace("_", "-") for name in hints] + ["--config", "--help"]
     words: list[str] = []
     for place, word in enumerate(argv):
@@ -150,11 +156,31 @@ def _spell(argv: Sequence[str], hints: dict[str, Any]) -> list[str]:
             if name not in known:
                 raise UsageError(f"unknown option {name}{nearest(name, known)}")
             word = name + equals + value
+            kind = hints.get(name[2:].replace("-", "_"))
             bare = not equals and (place + 1 == len(argv) or argv[place + 1].startswith("--"))
-            if bare and hints.get(name[2:].replace("-", "_")) is bool:
+            if bare and kind is bool:
                 word = f"{name}=true"
+            if get_origin(kind) in (list, tuple):
+                if bare:
+                    raise UsageError(f"{name}: expected at least one value")
+                if value.startswith("["):
+                    words += [name, *_bracketed(name, value)]
+                    continue
         words.append(word)
     return words
+
+
+def _bracketed(name: str, text: str) -> list[str]:
+    """The values of a list in YAML's brackets, as they were typed."""
+    import yaml
+
+    try:
+        values = yaml.load(text, Loader=yaml.BaseLoader)  # which leaves text as it is: NO is no truth value
+    except yaml.YAMLError:
+        values = None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UsageError(f"{name}={text}: expected a list such as [a,b]")
+    return values
 
 
 def _check_configs(words: list[str], hints: dict[str, Any]) -> list[str]:

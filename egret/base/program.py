@@ -8,12 +8,13 @@ afterwards. `EGRET_STATUS=FILE` makes it append its state to FILE and do nothing
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,12 @@ def _run(step: Step, options: Any) -> None:
         return
     if reasons and reasons != ["not run"]:
         log.info("%s: again, because: %s", step.name, "; ".join(reasons))
+    with _alone(step, options.out):
+        _make(step, options, request, forced)
+
+
+def _make(step: Step, options: Any, request: Request, forced: bool) -> None:
+    """Do the work, here or under the launcher."""
     if not options.cmd:
         _work(step, options, request, forced)
     elif isinstance(step, ParallelStep):
@@ -173,6 +180,22 @@ def _run(step: Step, options: Any) -> None:
         _finish(step, options, request, step.combine(options), started)  # type: ignore[misc]
     else:
         _launch(step, options, None, options.log or options.out / "log" / f"{step.name}.log", [])
+
+
+@contextlib.contextmanager
+def _alone(step: Step, out: Path) -> Iterator[None]:
+    """Keep a second run of the step out of the folder; the lock goes with the process, however it ends.
+
+    Raises:
+      EgretError: another process is at it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / f".lock.{step.name}", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EgretError(f"{out}: another {step.name} is at work in it; wait for it to end, or stop it") from None
+        yield
 
 
 def _work(step: Step, options: Any, request: Request, forced: bool) -> None:

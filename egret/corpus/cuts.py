@@ -1,4 +1,4 @@
-"""Cut manifests as JSON lines: read whole, or any cut by its id without reading what precedes it.
+"""Cut manifests as JSON lines: read whole, or any cut by its place without reading what precedes it.
 
 A cut is Lhotse's MonoCut as a plain dictionary (`lhotse.MonoCut.from_dict` makes the object), so that a
 program which needs ids and texts imports neither Lhotse nor torch.
@@ -9,7 +9,6 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +52,17 @@ def references(path: Path) -> dict[str, str]:
     Raises:
       EgretError: no such manifest, or two cuts with one id.
     """
-    texts: dict[str, str] = {}
+    return {cut["id"]: text_of(cut) for cut in distinct_cuts(path)}
+
+
+def distinct_cuts(path: Path) -> Iterator[Cut]:
+    """`read_cuts`, which raises EgretError at a second cut with one id."""
+    seen: set[str] = set()
     for cut in read_cuts(path):
-        if cut["id"] in texts:
+        if cut["id"] in seen:
             raise EgretError(f"{path}: two cuts have the id {cut['id']!r}; make the manifest again")
-        texts[cut["id"]] = text_of(cut)
-    return texts
+        seen.add(cut["id"])
+        yield cut
 
 
 def write_cuts(path: Path, cuts: Iterable[Cut]) -> int:
@@ -89,7 +93,7 @@ def _write_index(path: Path, size: int, ids: list[str], offsets: array) -> None:
 
 
 class CutIndex:
-    """Any cut of a manifest by its id or place, at the cost of reading its line.
+    """Any cut of a manifest by its place, at the cost of reading its line.
 
     The index is a text file of `offset<TAB>id` lines. It is made where it is missing or belongs to a manifest
     of another size or a newer one, and kept in memory only where the folder cannot be written. Safe to share
@@ -151,28 +155,15 @@ class CutIndex:
             raise EgretError(f"{where}: not a cut; make the manifest again") from None
         return cut
 
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {name: place for place, name in enumerate(self.ids)}
-
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._places
-
-    def read(self, name: str) -> Cut:
-        """The cut of that id.
+    def at(self, place: int) -> Cut:
+        """The cut on line `place`, from 0.
 
         Raises:
-          EgretError: the manifest has no such cut, or has changed since the index was read.
+          EgretError: the manifest has changed since the index was read.
         """
-        if name not in self._places:
-            raise EgretError(f"{self.path}: has no cut {name!r}")
-        return self.at(self._places[name])
-
-    def at(self, place: int) -> Cut:
-        """The cut on line `place`, from 0."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDONLY)
         start = self.offsets[place]

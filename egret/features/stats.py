@@ -46,10 +46,21 @@ class Stats:
 
     @classmethod
     def load(cls, path: Path) -> "Stats":
+        """Read what `save` wrote.
+
+        Raises:
+          EgretError: the file is not there, truncated or not of statistics.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        sums = load_file(path)
-        return cls(int(sums["frames"][0]), sums["total"], sums["squares"])
+        try:
+            sums = load_file(path)
+            return cls(int(sums["frames"][0]), sums["total"], sums["squares"])
+        except FileNotFoundError:
+            raise EgretError(f"{path}: no such statistics; they are made by steps/extract_features.py (stage 1)") from None
+        except (SafetensorError, KeyError, IndexError) as error:
+            raise EgretError(f"{path}: not whole statistics ({error}); run stage 1 again with --force") from None
 
     def mean_and_deviation(self) -> tuple["np.ndarray", "np.ndarray"]:
         """float32 [C] each: the mean, and the standard deviation.

@@ -46,16 +46,6 @@ class ArcTable:
     def num_states(self) -> int:
         return int(self.arcs[:, :2].max()) + 1 if len(self.arcs) else 0
 
-    def outputs(self, arc: int) -> list[int]:
-        """The output labels of one arc, epsilon (0) and -1 left out."""
-        if self.aux is None:
-            return []
-        if self.aux_splits is None:
-            labels = self.aux[arc : arc + 1]
-        else:
-            labels = self.aux[self.aux_splits[arc] : self.aux_splits[arc + 1]]
-        return [int(label) for label in labels if label > 0]
-
 
 def from_rows(rows: list[tuple[int, int, int, int, float]], final: int) -> ArcTable:
     """A transducer from (source, destination, label, aux label, score) in any order.

@@ -19,7 +19,7 @@ from egret.base.errors import EgretError
 from egret.lang.symbols import END, START
 
 UNKNOWN_NAMES = ("<unk>", "<UNK>")  # what KenLM takes for the unknown word
-UNKNOWN = tuple(name.encode() for name in UNKNOWN_NAMES)
+UNKNOWN_BYTES = tuple(name.encode() for name in UNKNOWN_NAMES)
 NOTHING = -20.0  # log10; models without an unknown word list it with -99, -100 or -inf
 BLOCK = 4 << 20
 PREAMBLE = 1 << 20  # bytes of comment that may stand before \data\, and of a line
@@ -164,7 +164,7 @@ def complete(source: Path, target: Path, words: Iterable[str], surrogate: str = 
       EgretError: the file is not there, empty, no ARPA model, damaged or cut short.
     """
     wanted = {word.encode() for word in words}
-    name = next((each for each in UNKNOWN if each in wanted), UNKNOWN[0])
+    name = next((each for each in UNKNOWN_BYTES if each in wanted), UNKNOWN_BYTES[0])
     with open_arpa(source) as data, open(target, "wb") as out:
         counts = read_counts(source, data)
         unigrams, line = _read_unigrams(source, data)
@@ -172,7 +172,7 @@ def complete(source: Path, target: Path, words: Iterable[str], surrogate: str = 
         for symbol in (START, END):
             if symbol.encode() not in unigrams:
                 raise EgretError(f"{source}: has no unigram {symbol}; a model of sentences is needed")
-        renames = {each: name for each in (*UNKNOWN, surrogate.encode()) if each in unigrams and each != name}
+        renames = {each: name for each in (*UNKNOWN_BYTES, surrogate.encode()) if each in unigrams and each != name}
         done = _complete_unigrams(unigrams, wanted, name, surrogate.encode(), counts, padding)
         out.write(b"\\data\\\n")
         out.writelines(b"ngram %d=%d\n" % pair for pair in enumerate(done.ngrams, 1))
@@ -190,7 +190,7 @@ def _complete_unigrams(
 ) -> Completion:
     """Add the unigrams that are wanted and give the unknown word what is left, in place."""
     no_weight = b"0" if len(counts) > 1 else b""
-    unknown = [unigrams.pop(each) for each in UNKNOWN if each in unigrams]
+    unknown = [unigrams.pop(each) for each in UNKNOWN_BYTES if each in unigrams]
     mass, origin = (padding + 1) * sum(10**p for p, _ in unknown if p > NOTHING), "<unk>"
     in_text = [unigrams.pop(surrogate)] if surrogate in unigrams else []
     if not mass:

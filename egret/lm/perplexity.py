@@ -6,8 +6,6 @@ from typing import Any
 
 from egret.base.errors import EgretError
 
-LN10 = 2.302585092994046
-
 
 def perplexity(binary: Path, sentences: Iterable[str], known: Container[str], unknown: str) -> dict[str, Any]:
     """Perplexity per word, the end of the sentence counted as one, with and without unknown words.

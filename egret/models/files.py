@@ -1,13 +1,14 @@
 """A trained model on disk: config.yaml says what it is, a safetensors file holds its weights."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import write_tensors, write_text
-from egret.models.model import CtcModel
+from egret.models.model import ENCODERS, CtcModel
 from egret.models.options import ModelOptions, TdnnOptions
 
 
@@ -61,10 +62,29 @@ def load_config(path: Path) -> dict[str, Any]:
 
 
 def build_model(config: dict[str, Any]) -> CtcModel:
-    """The model that a config.yaml describes, its weights not yet set."""
-    chosen = dict(config["model"])
-    options = ModelOptions(encoder=chosen["encoder"], tdnn=TdnnOptions(**chosen["tdnn"]))
-    return CtcModel(config["features"], config["tokens"], options)
+    """The model that a config.yaml describes, its weights not yet set.
+
+    Raises:
+      EgretError: it was written by a version with other options.
+    """
+    try:
+        options = model_options(config["model"])
+        return CtcModel(config["features"], config["tokens"], options)
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise EgretError(
+            f"config.yaml: not a model that this version of Egret makes ({error}); train again, or use the version "
+            f"that env.json names"
+        ) from None
+
+
+def model_options(chosen: dict[str, Any]) -> ModelOptions:
+    """Options from plain values, of which none may be missing: a default may have changed since."""
+    tdnn = dict(chosen["tdnn"])
+    if missing := {item.name for item in fields(TdnnOptions)} - tdnn.keys():
+        raise ValueError(f"tdnn lacks {first_few(sorted(missing))}")
+    if chosen["encoder"] not in ENCODERS:
+        raise ValueError(f"there is no encoder {chosen['encoder']!r}")
+    return ModelOptions(encoder=chosen["encoder"], tdnn=TdnnOptions(**tdnn))
 
 
 def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict[str, Any]]:

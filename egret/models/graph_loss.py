@@ -12,11 +12,15 @@ from egret.lang.lang import Lang
 from egret.models.transcribed import Transcribed
 
 KEPT_GRAPHS = 2000
+BEAM = 30.0  # in natural logarithms
 
 
 class GraphCtcLoss:
     """The negative log probability of all token sequences that L gives a transcript (Miao et al. 2015, "EESEN",
-    for the composition; k2's intersect_dense for the sum over paths)."""
+    for the composition; k2's intersect_dense for the sum over paths).
+
+    Paths worse than the best by more than BEAM are left out of the sum.
+    """
 
     def __init__(self, lang: Lang) -> None:
         self.lang = lang
@@ -39,6 +43,6 @@ class GraphCtcLoss:
         order = torch.argsort(lengths, descending=True)  # k2 wants the longest first
         segments = torch.stack([order, torch.zeros_like(order), lengths[order]], dim=1).to(torch.int32).cpu()
         dense = k2.DenseFsaVec(log_probs, segments)
-        inverse = order.to(torch.int32).to(log_probs.device)
-        lattice = k2.intersect_dense(k2.index_fsa(graphs, inverse), dense, output_beam=30.0)
+        on_device = order.to(torch.int32).to(log_probs.device)
+        lattice = k2.intersect_dense(k2.index_fsa(graphs, on_device), dense, output_beam=BEAM)
         return -lattice.get_tot_scores(log_semiring=True, use_double_scores=True).sum()

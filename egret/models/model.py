@@ -6,6 +6,9 @@ from torch import Tensor, nn
 from egret.models.options import ModelOptions
 from egret.models.tdnn import Tdnn
 
+# Each is made of the number of features and of the options in the group of its name.
+ENCODERS = {"tdnn": Tdnn}
+
 
 class CtcModel(nn.Module):
     """Features [N, T, C] to logarithms of token probabilities [N, T', V].
@@ -15,7 +18,7 @@ class CtcModel(nn.Module):
 
     def __init__(self, features: int, tokens: int, options: ModelOptions) -> None:
         super().__init__()
-        self.encoder = Tdnn(features, options.tdnn)
+        self.encoder = ENCODERS[options.encoder](features, getattr(options, options.encoder))
         self.head = nn.Linear(self.encoder.out_dim, tokens)
         self.mean: Tensor
         self.deviation: Tensor

@@ -1,10 +1,10 @@
-"""What a loss needs of a batch besides the model's output."""
+"""What losses ask of a batch, without the modules that make one."""
 
 from typing import Protocol
 
 
 class Transcribed(Protocol):
-    """What a loss needs of a batch: the transcripts, as token ids and as text."""
+    """A batch's transcripts, as token ids and as text."""
 
     @property
     def targets(self) -> list[list[int]]: ...

@@ -28,9 +28,6 @@ class Errors:
         """Errors in percent of the reference; where that is empty, every insertion counts 100 %."""
         return 100 * self.total / max(1, self.ref)
 
-    def __add__(self, other: "Errors") -> "Errors":
-        return Errors(self.ref + other.ref, self.ins + other.ins, self.dels + other.dels, self.subs + other.subs)
-
 
 @dataclass(frozen=True)
 class Counts:

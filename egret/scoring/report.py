@@ -8,7 +8,7 @@ from typing import Any
 from egret.base.errors import EgretError
 from egret.base.files import read_json, read_jsonl, write_json, write_text
 from egret.base.log import log
-from egret.corpus.cuts import read_cuts, text_of
+from egret.corpus.cuts import distinct_cuts, text_of
 from egret.lang.normalise import identity, normalise
 from egret.scoring import tables
 from egret.scoring.bootstrap import intervals
@@ -30,10 +30,8 @@ class References:
         """Raises EgretError: no such manifest, no cuts in it, or two with one id."""
         words: dict[str, list[str]] = {}
         speakers = {}
-        for cut in read_cuts(cuts):
+        for cut in distinct_cuts(cuts):
             name = cut["id"]
-            if name in words:
-                raise EgretError(f"{cuts}: two cuts have the id {name!r}; make the manifest again")
             words[name] = normalise(text_of(cut), normaliser).split()
             supervisions = cut.get("supervisions") or [{}]
             speakers[name] = str(supervisions[0].get("speaker") or "")

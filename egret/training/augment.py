@@ -14,11 +14,11 @@ def spec_augment(features: Tensor, lengths: Tensor, fill: Tensor, options: SpecA
     masked = features.clone()
     for row, frames in enumerate(lengths.tolist()):
         for _ in range(round(options.time_masks * frames / 100)):
-            width = int(torch.randint(0, options.time_width + 1, ()))
-            start = int(torch.randint(0, max(1, frames - width), ()))
+            width = min(frames, int(torch.randint(0, options.time_width + 1, ())))
+            start = int(torch.randint(0, frames - width + 1, ()))
             masked[row, start : start + width] = fill
         for _ in range(options.frequency_masks):
-            width = int(torch.randint(0, options.frequency_width + 1, ()))
-            start = int(torch.randint(0, max(1, features.shape[2] - width), ()))
+            width = min(features.shape[2], int(torch.randint(0, options.frequency_width + 1, ())))
+            start = int(torch.randint(0, features.shape[2] - width + 1, ()))
             masked[row, :, start : start + width] = fill[start : start + width]
     return masked

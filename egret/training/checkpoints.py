@@ -12,19 +12,20 @@ import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
-from egret.base.files import atomic_path, read_json, write_json
+from egret.base.files import atomic_path, read_json, temporary, write_json
 from egret.models.files import load_weights, save_weights
 
 
 @dataclass
 class Progress:
     """Where training stands: `epoch` and `batch` are the next to do, counted from 0; `step` is how many steps of
-    the optimiser are done; `loss_sum` adds up the losses of this epoch's batches."""
+    the optimiser are done; `loss_sum` and `tokens` add up this epoch's losses."""
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    tokens: int = 0
     train_loss: float | None = None
     dev_loss: float | None = None
 
@@ -84,7 +85,9 @@ def prune(folder: Path, keep: int) -> None:
     kept = {path for path, _ in found[:2] + epochs[:keep] + best(epochs)[:keep]}
     for path, _ in found:
         if path not in kept:
-            shutil.rmtree(path)
+            hidden = temporary(path)  # killed in the middle, what is left is not taken for a checkpoint
+            path.rename(hidden)
+            shutil.rmtree(hidden)
 
 
 def best(epochs: list[tuple[Path, Progress]]) -> list[tuple[Path, Progress]]:

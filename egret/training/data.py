@@ -39,6 +39,11 @@ class Batch:
     texts: list[str]
     seconds: float
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all transcripts: what losses are divided by."""
+        return sum(map(len, self.targets))
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its features on a device."""
         return replace(self, features=self.features.to(device), lengths=self.lengths.to(device))

@@ -1,10 +1,12 @@
 """An experiment folder is never destroyed by a rerun: it goes on, or training stops and says what differs."""
 
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,15 @@ from egret.training.options import TrainOptions
 BEGUN = ".begun.json"
 
 
-def begin(options: TrainOptions) -> dict[str, Any]:
-    """Open a new experiment, or an old one to go on with; returns its config.
+def begin(options: TrainOptions, version: int) -> dict[str, Any]:
+    """Open a new experiment, or an old one to go on with; returns its config. `version` is that of the step.
 
     Raises:
       EgretError: the folder holds a model trained otherwise, or for more epochs than are asked for now.
     """
     out = options.out
     asked = {
+        "version": version,
         "options": as_plain(of_kind(options, "option")),
         "inputs": {name: fingerprint(path) for name, path in of_kind(options, "input").items() if path},
     }
@@ -42,6 +45,8 @@ def begin(options: TrainOptions) -> dict[str, Any]:
     save_config(out / "config.yaml", config)
     write_json(out / "env.json", environment())
     write_json(out / BEGUN, asked)
+    with open(out / "history.jsonl", "a", encoding="utf-8") as history:  # how often it was begun, and went on
+        history.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "command": sys.argv}) + "\n")
     return config
 
 
@@ -56,8 +61,11 @@ def refuse_if_different(out: Path, before: dict[str, Any], asked: dict[str, Any]
              if name != "epochs" and old.get(name) != new.get(name)]  # fmt: skip
     if new["epochs"] < old["epochs"]:
         found.append(f"epochs {old['epochs']} -> {new['epochs']}")
-    found += [f"--{name.replace('_', '-')} has other content" for name in sorted(asked["inputs"])
-              if before["inputs"].get(name) != asked["inputs"][name]]  # fmt: skip
+    read, reads = before["inputs"], asked["inputs"]
+    found += [f"--{name.replace('_', '-')} has other content" for name in sorted(read.keys() | reads.keys())
+              if read.get(name) != reads.get(name)]  # fmt: skip
+    if before["version"] != asked["version"]:
+        found.append(f"the step's version {before['version']} -> {asked['version']}")
     if found:
         raise EgretError(
             f"{out} holds a model trained otherwise ({'; '.join(found)}); "
@@ -71,7 +79,7 @@ def describe(options: TrainOptions) -> dict[str, Any]:
 
     lang = Lang.read(options.lang)
     plain = as_plain(options)
-    for name in ["cmd", "log", "force"]:
+    for name in [*of_kind(options, "runtime"), "out"]:  # they are not what the model is
         del plain[name]
     return {
         **plain,

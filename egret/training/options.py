@@ -49,7 +49,11 @@ class TrainOptions(OutOptions):
     loss: Literal["ctc", "ctc_graph"] = option(
         "ctc", "ctc: PyTorch's; ctc_graph: k2's, over every pronunciation and optional silence"
     )
-    epochs: int = option(30, "passes over the training part; more than before: training goes on", minimum=1)
+    epochs: int = option(
+        30,
+        "passes over the training part; more than before: it goes on, at the learning rates of the new length",
+        minimum=1,
+    )
     seed: int = option(1, "of weights, batches and dropout", minimum=0)
     average: int = option(
         5, "checkpoints whose weights are averaged: the best on dev, or without dev the last", minimum=1

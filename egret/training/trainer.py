@@ -94,7 +94,8 @@ def set_up(options: TrainOptions, config: dict) -> Run:
     train_part = corpus(options.cuts, "train")
     dev_part = corpus(options.dev_cuts, "dev") if options.dev_cuts else None
     optimiser = make_optimiser(model, options.optim)
-    steps_per_epoch = max(len(plan(train_part.table, options.batch, options.seed, e)) for e in range(options.epochs))
+    # Epochs differ by a batch or two, which the learning rate does not mind.
+    steps_per_epoch = len(plan(train_part.table, options.batch, options.seed, epoch=0))
     run = Run(
         options,
         model,
@@ -136,15 +137,16 @@ def train_epoch(run: Run, meter: TrainingMeter) -> None:
     for rows in batches[progress.batch :]:
         with meter.waiting():
             batch = run.train.load(rows).to(run.device)
-        progress.loss_sum += train_step(run, batch, meter)
+        progress.loss_sum += train_step(run, batch, meter) * batch.tokens
+        progress.tokens += batch.tokens
         progress.batch += 1
         progress.step += 1
         if time.monotonic() - saved > options.save_minutes * 60:
             checkpoints.save(run.folder, run.model, run.optimiser, progress)
             checkpoints.prune(run.folder, options.average)
             saved = time.monotonic()
-    progress.train_loss = progress.loss_sum / len(batches)
-    progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
+    progress.train_loss = progress.loss_sum / progress.tokens
+    progress.epoch, progress.batch, progress.loss_sum, progress.tokens = progress.epoch + 1, 0, 0.0, 0
 
 
 def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
@@ -160,7 +162,7 @@ def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
         group["lr"] = rate
     features = spec_augment(batch.features, batch.lengths, run.model.mean, run.options.specaugment)
     log_probs, lengths = run.model(features, batch.lengths)
-    loss = run.loss(log_probs, lengths, batch) / sum(len(target) for target in batch.targets)
+    loss = run.loss(log_probs, lengths, batch) / batch.tokens
     if not torch.isfinite(loss):
         raise EgretError(
             f"the loss is {loss.item()} at step {step} (epoch {run.progress.epoch + 1}) on {', '.join(batch.ids[:5])}; "
@@ -184,7 +186,7 @@ def dev_loss(run: Run) -> float:
         batch = run.dev.load(rows).to(run.device)
         log_probs, lengths = run.model(batch.features, batch.lengths)
         total += run.loss(log_probs, lengths, batch).item()
-        tokens += sum(len(target) for target in batch.targets)
+        tokens += batch.tokens
     return total / tokens
 
 

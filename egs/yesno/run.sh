@@ -4,13 +4,15 @@
 set -euo pipefail
 
 # Knobs
-corpus=               # folder that holds waves_yesno, or is it; empty: it is downloaded
+corpus=               # folder that holds waves_yesno, or is it; empty: that of the last time, else a download
 download=download     # folder to download into
 lm_order=1            # order of the n-gram
 seed=1                # of weights, batches and dropout
-epochs=20             # passes over the thirty training recordings
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
+if [[ $mini == true && -n $corpus ]]; then
+  usage_error "--mini makes its own corpus; leave out --corpus"
+fi
 lang=$data/lang_phone
 lm=$data/lm
 graph=$data/graph_phone_${lm_order}gram
@@ -18,7 +20,7 @@ model=$exp/tdnn_phone${tag:+_$tag}
 
 if stage 0 "corpus: list the recordings, read and check each of them, write cuts"; then
   if [[ $mini == true ]]; then
-    "$EGRET_ROOT/local/mini_corpus.py" --layout yesno --out mini/corpus
+    "$EGRET_ROOT/local/mini_corpus.py" --layout yesno --workers "$nj" --out mini/corpus
     corpus=mini/corpus
   else
     corpus=$(resolve_path "$corpus")
@@ -39,7 +41,7 @@ fi
 
 if stage 3 "graph: n-gram of the training transcripts, G, HLG"; then
   "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang" \
-    --cuts "$data/cuts/train.jsonl" --dev-cuts "$data/cuts/test.jsonl" --out "$lm"
+    --cuts "$data/cuts/train.jsonl" --out "$lm"
   "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang" --grammar "$lm/G_${lm_order}gram.safetensors" \
     --out "$graph"
 fi
@@ -48,7 +50,7 @@ if stage 4 "train: a small time-delay network with CTC"; then
   config=$(resolve_path "${train_config:-$PWD/conf/train.yaml}")
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" --lang "$lang" \
-    --seed "$seed" --epochs "$epochs" "${set[@]/#/--}" --out "$model"
+    --seed "$seed" "${set[@]/#/--}" --out "$model"
 fi
 
 if stage 5 "decode and score: there is no dev part, so every value is fixed in conf/decode.yaml"; then
