@@ -102,14 +102,15 @@ if ((${#failed[@]})); then
 fi
 if [[ $tier == full ]]; then
   {
-    printf '# The full tier\n\nMade by `tests/run.sh --full`: what passed, in seconds, and the figures.\n\n'
+    printf '# The full tier\n\nMade by tests/run.sh --full: what passed, with its seconds, and the figures.\n\n'
     printf '| commit | %s |\n|---|---|\n' "$(git describe --always --dirty)"
     printf '| date | %s |\n| cores | %s |\n' "$(date +%F)" "$(nproc)"
     printf '| passed | %s |\n' "${passed[@]}"
     if ((${#failed[@]})); then
       printf '| FAILED | %s |\n' "${failed[@]}"
     fi
-    printf '\n```\n%s\n```\n' "$(cat "$figures")"
+    echo
+    sed 's/^/    /' "$figures"
   } >tests/FULL.md
 fi
 echo "${#passed[@]} passed, ${#failed[@]} failed"
