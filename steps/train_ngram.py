@@ -30,7 +30,9 @@ class Options(OutOptions):
     lang: Path = infile("lang folder: its words.txt is the lexicon", "steps/prepare_lang.py (stage 2)")
     cuts: list[Path] = infile("cuts whose transcripts are training text", "stage 0", default=[])
     text: list[Path] = infile("plain training text, a sentence a line, .gz accepted", default=[])
-    dev_cuts: list[Path] = infile("cuts for perplexity and OOV rate, each reported by its part's name", "stage 0", default=[])
+    dev_cuts: list[Path] = infile(
+        "cuts for perplexity and OOV rate, each reported by its part's name", "stage 0", default=[]
+    )
     arpa: Path | None = infile("an ARPA model from elsewhere, gzipped or not, in place of estimating one", default=None)
     order: int = option(3, "order of the model (of --arpa: the order that it has)", minimum=1, maximum=6)
     prune: list[int] = option([], "leave out n-grams seen no more often than this, by order: 0 0 1", minimum=0)

@@ -72,7 +72,9 @@ bare_clone() {
 
 corpora=${EGRET_CORPORA:-$PWD/../shared/corpora}
 
-local/install.sh --dev
+if [[ ${EGRET_NO_INSTALL:-0} != 1 ]]; then
+  local/install.sh --dev
+fi
 # shellcheck source=path.sh
 . ./path.sh
 

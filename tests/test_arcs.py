@@ -55,12 +55,6 @@ def test_what_k2_would_not_take_is_refused(rows, final):
         from_rows(rows, final)
 
 
-def test_outputs_are_the_labels_of_an_arc_without_epsilon_and_final():
-    assert [transducer().outputs(arc) for arc in range(4)] == [[], [7], [], [8]]
-    assert [ragged().outputs(arc) for arc in range(4)] == [[], [7, 8], [], [9]]
-    assert acceptor().outputs(1) == []
-
-
 @KINDS
 def test_a_saved_table_is_read_back_the_same(tmp_path, make):
     arcs.save(tmp_path / "g.safetensors", make())

@@ -369,6 +369,25 @@ class TestStats:
         assert found.frames == 1000
         np.testing.assert_allclose(found.mean_and_deviation()[1], self.FRAMES.std(axis=0, dtype=np.float64), rtol=1e-6)
 
+    def test_a_missing_file_is_an_error_that_says_what_makes_it(self, tmp_path):
+        with pytest.raises(EgretError, match=r"a\.safetensors: no such statistics; .*stage 1"):
+            Stats.load(tmp_path / "a.safetensors")
+
+    @pytest.mark.parametrize("kept", [0, 4, 100, -1])
+    def test_a_truncated_file_is_an_error_that_names_it(self, tmp_path, kept):
+        Stats.zero(3).save(tmp_path / "a.safetensors")
+        content = (tmp_path / "a.safetensors").read_bytes()
+        (tmp_path / "a.safetensors").write_bytes(content[:kept])
+        with pytest.raises(EgretError, match=r"a\.safetensors: not whole"):
+            Stats.load(tmp_path / "a.safetensors")
+
+    def test_another_safetensors_file_holds_no_statistics(self, tmp_path):
+        from safetensors.numpy import save_file
+
+        save_file({"weight": np.zeros(3)}, tmp_path / "w.safetensors")
+        with pytest.raises(EgretError, match=r"w\.safetensors: not whole"):
+            Stats.load(tmp_path / "w.safetensors")
+
     def test_features_that_never_change_do_not_divide_by_zero(self):
         stats = Stats.zero(3)
         stats.add(np.ones((10, 3), np.float32))

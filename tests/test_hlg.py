@@ -20,6 +20,7 @@ from egret.lang.lang import Lang
 from egret.lang.symbols import BACKOFF
 from exhaustive import Lexicon, Ngram, alignments, random_ngram, sayings, word_sequences
 from folders import make_lang, random_log_probs
+from graphs import outputs
 
 FRAMES = 5
 PROBABILITY = 0.3  # of silence: other than one half, so that silence and no silence differ
@@ -176,15 +177,15 @@ def kaldi_decode(graph: ArcTable, frames: torch.Tensor) -> tuple[float, list[int
         if label == -1:
             fst.set_final(source, -score)
             continue
-        spoken.append(graph.outputs(arc))
+        spoken.append(outputs(graph, arc))
         # Label 0 is epsilon there: DecodableCtc has the blank on 1.
         fst.add_arc(source, kaldifst.StdArc(label + 1, len(spoken) - 1 if spoken[-1] else 0, -score, destination))
     decoder = kaldi_decoder.FasterDecoder(fst, kaldi_decoder.FasterDecoderOptions(beam=1e4))
     decoder.decode(kaldi_decoder.DecodableCtc(frames.numpy()))
     found, lattice = decoder.get_best_path()
     assert found
-    _, _, outputs, weight = kaldifst.get_linear_symbol_sequence(lattice)
-    return -(weight.value1 + weight.value2), [word for place in outputs for word in spoken[place]]
+    _, _, places, weight = kaldifst.get_linear_symbol_sequence(lattice)
+    return -(weight.value1 + weight.value2), [word for place in places for word in spoken[place]]
 
 
 @pytest.mark.k2
@@ -206,7 +207,7 @@ def test_kaldi_decoder_finds_the_same_in_longer_utterances(k2, tmp_path, lexicon
 def test_hlg_reads_units_and_says_words(k2, tmp_path):
     case = compile_case(tmp_path, PREFIXES, "SIL", 2, seed=11)
     assert set(case.graph.arcs[:, 2].tolist()) == {-1, 0, *(case.lang.tokens[unit] for unit in ("x", "y", "SIL"))}
-    said = {word for arc in range(case.graph.num_arcs) for word in case.graph.outputs(arc)}
+    said = {word for arc in range(case.graph.num_arcs) for word in outputs(case.graph, arc)}
     assert said == {case.lang.words[word] for word, _ in PREFIXES}
     assert (case.report["states"], case.report["arcs"]) == (case.graph.num_states, case.graph.num_arcs)
 

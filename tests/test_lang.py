@@ -102,6 +102,23 @@ class TestTheFolder:
     def test_byte_order_mark_and_carriage_returns(self, lang_of):
         assert lang_of(lexicon=b"\xef\xbb\xbfA a\r\nB b\r\n", texts=["A B"]).units[3:] == ["a", "b"]
 
+    def test_words_are_normalised_and_tokens_are_not(self, lang_of):
+        lang = lang_of("--normaliser", "upper", "--oov", "spn", lexicon="yes y ə\nno n o\nspn s\n", texts=["Yes nO"])
+        assert lang.word_names[1:4] == ["NO", "SPN", "YES"] and lang.units[3:] == ["n", "o", "s", "y", "ə"]
+        assert lang.about["oov"] == "SPN" and lang.encode("unheard") == lang.encode("SPN")
+        assert lang.decode(lang.encode("YES NO")) == ["YES", "NO"]
+
+    def test_words_that_become_the_same_keep_their_pronunciations_once(self, lang_of):
+        lang = lang_of("--normaliser", "lower", lexicon="The t h e\nthe t h e\nTHE t h i\n")
+        assert read_lexicon(lang.folder / "lexicon.txt") == [("the", ["t", "h", "e"]), ("the", ["t", "h", "i"])]
+
+    def test_composed_and_decomposed_characters_are_one_word(self, lang_of):
+        lang = lang_of(lexicon="e\u0301tude e t u d\n", texts=["\u00e9tude", "e\u0301tude\u200b"])
+        assert lang.word_names[1] == "\u00e9tude"
+
+    def test_words_as_units_are_normalised(self, lang_of):
+        assert lang_of("--kind", "word", "--normaliser", "lower", texts=["Yes YES no"]).units[3:] == ["no", "yes"]
+
     def test_the_second_run_is_up_to_date(self, prepare):
         prepare()
         assert "up to date" in prepare()
@@ -150,6 +167,12 @@ class TestMistakes:
 
     def test_phones_without_a_lexicon(self, run_step, tmp_path):
         assert "needs --lexicon" in run_step("prepare_lang", tmp_path, "--out", "lang", code=2)
+
+    def test_a_word_of_which_nothing_is_seen(self, prepare):
+        assert "has no visible character" in prepare(lexicon="A a\n\u200b b\n", code=1)
+
+    def test_a_word_that_becomes_a_reserved_one(self, prepare):
+        assert "the word '<s>' has a reserved name" in prepare("--normaliser", "lower", lexicon="<S> a\n", code=1)
 
     def test_an_unknown_normaliser(self, prepare, tmp_path):
         assert "did you mean 'upper'" in prepare("--normaliser", "uper", code=2)

@@ -12,6 +12,7 @@ from egret.base.errors import EgretError
 from egret.graph.lexicon_graph import lexicon_graph
 from egret.lang.lexicon import disambiguate, first_pronunciations, read_lexicon, word_lexicon, write_lexicon
 from egret.lang.symbols import format_symbols, read_symbols, token_table, word_table
+from graphs import outputs
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def outputs_by_input(graph, longest):
     """Every sequence of labels of up to `longest` that the automaton accepts, and all it can give for it."""
     arcs = defaultdict(list)
     for number, (source, destination, label) in enumerate(graph.arcs.tolist()):
-        arcs[source].append((destination, label, tuple(graph.outputs(number))))
+        arcs[source].append((destination, label, tuple(outputs(graph, number))))
     final = graph.num_states - 1
     found = defaultdict(list)
     paths = [(0, (), ())]

@@ -1,5 +1,7 @@
 """The acoustic model: padding, lengths, normalisation, and its way to the disk and back."""
 
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 import yaml
@@ -8,7 +10,7 @@ from egret.base.errors import EgretError, UsageError
 from egret.base.options import as_plain
 from egret.models.files import build_model, load_config, load_model, load_weights, save_config, save_weights
 from egret.models.masking import frame_mask, mask_frames
-from egret.models.model import CtcModel, count_parameters
+from egret.models.model import ENCODERS, CtcModel, count_parameters
 from egret.models.options import ModelOptions, TdnnOptions
 from folders import make_experiment, make_lang
 
@@ -171,6 +173,32 @@ def test_a_config_comes_back_from_yaml_as_it_was(tmp_path):
     assert load_config(tmp_path / "config.yaml") == config
     assert list(load_config(tmp_path / "config.yaml")) == list(config)
     assert build_model(load_config(tmp_path / "config.yaml")).encoder.strides == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda model: model["tdnn"].update(heads=4), "heads"),
+        (lambda model: model["tdnn"].pop("norm"), "tdnn lacks norm"),
+        (lambda model: model.pop("tdnn"), "tdnn"),
+        (lambda model: model.update(tdnn=None), "NoneType"),
+        (lambda model: model.update(encoder="conformer"), "no encoder 'conformer'"),
+        (lambda model: model["tdnn"].update(strides=[1]), "one number for each layer"),
+    ],
+)
+def test_a_config_of_another_version_is_an_error_that_names_it(tmp_path, lang, change, says):
+    make_experiment(tmp_path, lang)
+    config = load_config(tmp_path / "config.yaml")
+    change(config["model"])
+    save_config(tmp_path / "config.yaml", config)
+    with pytest.raises(EgretError, match=rf"config\.yaml: not a model that this version of Egret makes \(.*{says}"):
+        load_model(tmp_path)
+
+
+def test_every_encoder_that_can_be_asked_for_can_be_made():
+    assert set(get_args(get_type_hints(ModelOptions)["encoder"])) == ENCODERS.keys()
+    for name in ENCODERS:
+        assert build_model({"model": as_plain(ModelOptions(encoder=name)), "features": 3, "tokens": 4})
 
 
 def test_a_checkpoint_is_loaded_by_its_name(tmp_path, lang):

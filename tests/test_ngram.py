@@ -170,7 +170,7 @@ def test_the_step_leaves_what_other_steps_read(project, step, order):
     said = step("--cuts", "train.jsonl", "--dev-cuts", "test.jsonl", "--order", str(order), "--out", "lm")
     lm = project / "lm"
     names = {"train.txt", "report.json", f"{order}gram.bin", f"{order}gram.arpa.gz", f"G_{order}gram.safetensors"}
-    assert {path.name for path in lm.iterdir()} == {*names, ".stamp.train_ngram.json"}
+    assert {path.name for path in lm.iterdir()} == {*names, ".stamp.train_ngram.json", ".lock.train_ngram"}
     report = read_json(lm / "report.json")
     assert (report["sentences"], report["words"], report["oov"]["tokens"]) == (30, 240, 0)
     assert list(report["ngrams"]) == [str(n) for n in range(1, order + 1)]
@@ -185,7 +185,7 @@ def test_perplexity_is_that_of_the_model(project, step):
     probability = unigrams(project / "lm", 1)
     words = [word for text in yes_or_no(2, 30) for word in [*text.split(), "</s>"]]
     expected = math.exp(-sum(math.log(probability[word]) for word in words) / len(words))
-    dev = read_json(project / "lm" / "report.json")["perplexity"]["dev"]
+    dev = read_json(project / "lm" / "report.json")["perplexity"]["test"]
     assert dev["perplexity"] == dev["perplexity_without_oov"] == pytest.approx(expected, abs=2e-3)
 
 
@@ -200,8 +200,8 @@ def test_words_outside_the_lexicon_are_counted_and_scored_apart(project, step, o
         "types": 2, "tokens": 3, "percent": 1.224, "most_frequent": {"MAYBE": 2, "PERHAPS": 1}
     }  # fmt: skip
     assert "MAYBE (2x), PERHAPS (1x)" in said
-    assert report["perplexity"]["dev"]["oov"] == 1 and report["perplexity"]["dev"]["oov_percent"] == 25
-    assert report["perplexity"]["dev"]["perplexity_without_oov"] < report["perplexity"]["dev"]["perplexity"]
+    assert report["perplexity"]["test"]["oov"] == 1 and report["perplexity"]["test"]["oov_percent"] == 25
+    assert report["perplexity"]["test"]["perplexity_without_oov"] < report["perplexity"]["test"]["perplexity"]
     with gzip.open(project / "lm" / f"{order}gram.arpa.gz", "rt", encoding="utf-8") as lines:
         text = lines.read()
     assert "MAYBE" not in text and SURROGATE not in text
@@ -269,6 +269,21 @@ def test_again_with_the_same_is_up_to_date_and_another_order_replaces_the_model(
 
 
 @needs_kenlm
+def test_perplexity_is_reported_by_part(project, step):
+    write_cuts(project / "dev.jsonl", ["YES MAYBE"])
+    step("--cuts", "train.jsonl", "--dev-cuts", "dev.jsonl", "test.jsonl", "--order", "1", "--out", "lm")
+    rows = read_json(project / "lm" / "report.json")["perplexity"]
+    assert {name: row["sentences"] for name, row in rows.items()} == {"train": 30, "dev": 1, "test": 30}
+    step("--cuts", "train.jsonl", "--order", "1", "--out", "lm")
+    assert list(read_json(project / "lm" / "report.json")["perplexity"]) == ["train"]
+
+
+@pytest.mark.parametrize("cuts", [["train.jsonl"], ["test.jsonl", "test.jsonl"]])
+def test_two_perplexities_of_one_name_are_refused(project, step, cuts):
+    said = step("--cuts", "train.jsonl", "--dev-cuts", *cuts, "--order", "1", "--out", "lm", code=2)
+    assert f"{cuts[0].removesuffix('.jsonl')} is there already" in said
+
+
 def test_the_normaliser_is_that_of_the_lang_folder_unless_told(project, step):
     make_lang(project, ["NO", "YES"], normaliser="upper")
     (project / "text").write_text("yes no\n")
@@ -286,7 +301,7 @@ def test_a_model_from_elsewhere_is_completed(project, step):
     step("--arpa", "downloaded.arpa", "--dev-cuts", "test.jsonl", "--order", "2", "--out", "theirs")
     report = read_json(project / "theirs" / "report.json")
     assert report["source"] == "downloaded.arpa" and report["lexicon"]["unseen_first"] == ["MAYBE"]
-    assert not (project / "theirs" / "train.txt").exists() and list(report["perplexity"]) == ["dev"]
+    assert not (project / "theirs" / "train.txt").exists() and list(report["perplexity"]) == ["test"]
     assert "say --order 2" in step("--arpa", "downloaded.arpa", "--out", "theirs", code=1)
 
 

@@ -21,6 +21,7 @@ class Optim:
 
     lr: float = option(0.1, "learning rate", above=0)
     warm_up: int = option(3, "steps", minimum=0, maximum=10)
+    layers: list[int] = option([1], "sizes")
 
 
 @dataclass(kw_only=True)
@@ -30,6 +31,7 @@ class Options(StepOptions):
     oov: str = option("", "a word")
     kind: Literal["phone", "word"] = option("phone", "units")
     scale: list[float] = option([1.0], "scales", minimum=0)
+    methods: list[Literal["greedy", "graph"]] = option(["graph"], "how")
     limit: float | None = option(None, "seconds")
     shuffle: bool = option(False, "in random order")
     num_jobs: int = runtime(1, "jobs")
@@ -81,6 +83,18 @@ class TestCommandLine:
     def test_lists_take_several_words(self):
         assert read("--cuts", "a", "b", "--scale", "1", "0.5").cuts == [Path("a"), Path("b")]
         assert read("--scale", "1", "0.5").scale == [1.0, 0.5]
+
+    def test_a_list_may_be_one_word_in_brackets(self):
+        assert read("--scale=[0.5, 1e-1]").scale == [0.5, 0.1]
+        assert read("--cuts=[a,b]").cuts == [Path("a"), Path("b")]
+        assert read("--optim.layers=[5,5]").optim.layers == [5, 5]
+        assert read("--methods=[greedy]").methods == ["greedy"]
+
+    def test_a_list_in_brackets_may_be_empty(self):
+        assert read("--scale=[]", "--oov", "A").scale == []
+
+    def test_text_in_brackets_stays_as_it_was_typed(self):
+        assert read("--cuts=[NO, null, 'a, b']").cuts == [Path("NO"), Path("null"), Path("a, b")]
 
     @pytest.mark.parametrize("words", [["--shuffle"], ["--shuffle", "true"], ["--shuffle=yes"]])
     def test_true(self, words):
@@ -172,6 +186,14 @@ class TestMistakes:
     def test_a_missing_value(self, words):
         assert words[0] in complaint(*words)
 
+    @pytest.mark.parametrize("value", ["[1", "[[1]]", "[{a: 1}]", "[1] 2"])
+    def test_brackets_that_are_no_list(self, value):
+        assert complaint(f"--scale={value}").startswith(f"--scale={value}: expected a list such as [a,b]")
+
+    def test_a_value_in_brackets_of_the_wrong_type(self):
+        assert "--optim.layers" in complaint("--optim.layers=[5,five]")
+        assert "at least 0" in complaint("--scale=[1,-2]")
+
     def test_a_missing_option(self):
         with pytest.raises(UsageError, match="required: --epochs"):
             parse(Options, ["--out", "x"], "tiny.py", "")
@@ -230,4 +252,4 @@ def test_options_by_kind():
 
 def test_plain_values_for_yaml():
     plain = as_plain(read("--cuts", "a"))
-    assert plain["cuts"] == ["a"] and plain["optim"] == {"lr": 0.1, "warm_up": 3}
+    assert plain["cuts"] == ["a"] and plain["optim"] == {"lr": 0.1, "warm_up": 3, "layers": [1]}

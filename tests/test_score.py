@@ -281,6 +281,26 @@ def test_the_step_scores_every_decoding_and_names_the_best(project, step):
     assert {path.name for path in (project / "exp" / "decode" / "dev_graph").iterdir()} == names
 
 
+def normaliser_of(project):
+    return read_json(project / "exp" / "decode" / "test_graph" / "score.json")["normaliser"]["name"]
+
+
+def test_the_normaliser_is_that_of_the_model_unless_told(project, step):
+    arguments = (*BOTH, "--dev-part", "dev")
+    step(*arguments)
+    assert normaliser_of(project) == "plain"
+    config = project / "exp" / "config.yaml"
+    config.write_text("seed: 1\nnormaliser:\n  name: lower\n  version: 1\n")
+    assert "input normaliser changed" in step(*arguments)
+    assert normaliser_of(project) == "lower"
+    step(*arguments, "--normaliser", "upper")
+    assert normaliser_of(project) == "upper"
+    config.write_text("normaliser:\n  name: lowr\n")
+    assert "did you mean 'lower'" in step(*arguments, code=2)
+    config.write_text("normaliser: [")
+    assert "exp/config.yaml: cannot be read" in step(*arguments, code=1)
+
+
 def test_again_is_up_to_date_until_a_hypothesis_or_a_score_changes(project, step):
     arguments = (*BOTH, "--dev-part", "dev")
     step(*arguments)

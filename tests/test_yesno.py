@@ -1,5 +1,6 @@
 """The yesno recipe as a user runs it: on its miniature and on the real recordings, killed, and called wrongly."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = range(6)
+MARK = "EGRET_TEST_RECIPE"  # in the environment of all that a recipe starts
 
 pytestmark = [pytest.mark.k2, pytest.mark.slow]
 
@@ -29,7 +32,8 @@ class Recipe:
         self.folder = house / "egs" / "yesno"
         ignored = shutil.ignore_patterns("data", "exp", "mini", "download")
         shutil.copytree(ROOT / "egs" / "yesno", self.folder, ignore=ignored)
-        self.environment = {**os.environ, "EGRET_VENV": sys.prefix, "EGRET_NO_INSTALL": "1"}
+        self.environment = {**os.environ, "EGRET_VENV": sys.prefix, "EGRET_NO_INSTALL": "1",
+                            MARK: str(self.folder)}  # fmt: skip
 
     def start(self, *options: str) -> subprocess.Popen:
         """Run it in a process group of its own."""
@@ -43,6 +47,15 @@ class Recipe:
         assert process.returncode == code, said
         assert "Traceback" not in said
         return said
+
+    def processes(self) -> list[str]:
+        """The command lines of all living processes that descend from this recipe's run.sh."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # ended meanwhile
+                if f"{MARK}={self.folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                    found.append((process / "cmdline").read_text().replace("\0", " "))
+        return found
 
     def best(self, exp: str) -> dict:
         return json.loads((self.folder / exp / "tdnn_phone" / "best.json").read_text())
@@ -69,18 +82,58 @@ def recipe(tmp_path: Path) -> Recipe:
     return Recipe(tmp_path / "house")
 
 
-def seconds_of_stages(recipe: Recipe) -> dict[int, float]:
-    """How long the steps of each stage took, by their stamps."""
-    took = dict.fromkeys(STAGES, 0.0)
+@dataclass
+class Launched:
+    """A step that the recipe runs as jobs; paths relative to the recipe's folder."""
+
+    stage: int
+    name: str
+    output: Path
+
+    def logs(self, recipe: Recipe) -> list[Path]:
+        return list((recipe.folder / self.output / "log").glob(f"{self.name}*.log"))
+
+    def stamps(self, recipe: Recipe) -> list[Path]:
+        """Its own, and those of its jobs where there are several."""
+        return list((recipe.folder / self.output).rglob(f".stamp.{self.name}.json"))
+
+    def seconds(self, recipe: Recipe) -> float:
+        """How long it worked, or the first of its jobs to end."""
+        return min(json.loads(path.read_text())["seconds"] for path in self.stamps(recipe))
+
+
+def launched_steps(recipe: Recipe) -> list[Launched]:
+    """The steps that left logs of jobs, in the order of the recipe."""
     status = recipe.folder / "status.jsonl"
     recipe.environment["EGRET_STATUS"] = str(status)
-    for stage in STAGES:
-        recipe.run("--mini", "true", "--stage", str(stage), "--stop-stage", str(stage))
+    recipe.run("--mini", "true")
     del recipe.environment["EGRET_STATUS"]
-    for line in status.read_text().splitlines():
-        row = json.loads(line)
-        took[int(row["stage"])] += row["seconds"]
-    return took
+    rows = [json.loads(line) for line in status.read_text().splitlines()]
+    steps = [Launched(int(row["stage"]), row["step"], Path(row["output"])) for row in rows]
+    return [step for step in steps if step.logs(recipe)]
+
+
+def kill_at_work(recipe: Recipe, step: Launched, seconds: float) -> bool:
+    """SIGKILL the recipe when a job of the step has worked for so long; False: a job of it ended before."""
+    for path in step.logs(recipe) + step.stamps(recipe):
+        path.unlink()
+    process = recipe.start(*only(step.stage))
+    while not any("options:" in path.read_text() for path in step.logs(recipe)):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.002)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 2
+    while left := recipe.processes():
+        assert time.monotonic() < deadline, f"{step.name} goes on after its recipe was killed: {left}"
+        time.sleep(0.01)
+    process.communicate()
+    return not step.stamps(recipe)
+
+
+def only(stage: int) -> list[str]:
+    return ["--mini", "true", "--stage", str(stage), "--stop-stage", str(stage)]
 
 
 def test_the_miniature_is_recognised(whole: Recipe) -> None:
@@ -110,18 +163,17 @@ def test_another_configuration_stops_at_training_and_offers_a_tag(whole: Recipe)
     assert said.splitlines()[-1].startswith("=== to continue: ./run.sh --stage 4")
 
 
-def test_killed_in_the_middle_of_each_stage_it_ends_as_if_it_had_not_been(whole: Recipe, recipe: Recipe) -> None:
-    took = seconds_of_stages(whole)
+def test_killed_in_the_middle_of_each_step_it_ends_as_if_it_had_not_been(whole: Recipe, recipe: Recipe) -> None:
+    steps = launched_steps(whole)
+    assert {step.stage for step in steps} == set(STAGES)
     for stage in STAGES:
-        only = ["--mini", "true", "--stage", str(stage), "--stop-stage", str(stage)]
-        process = recipe.start(*only)
-        lines = iter(process.stdout.readline, "")  # type: ignore[union-attr]
-        next(line for line in lines if "options:" in line or "run.py" in line or "# Started" in line)
-        time.sleep(took[stage] / 2)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not list(recipe.folder.glob("mini/exp/*/best.json")), "it ended before it was killed"
-        recipe.run(*only)
+        for step in steps:
+            if step.stage == stage:  # the steps before it in the stage are taken up again on the way to it
+                half = max(0.05, step.seconds(whole) / 2)
+                earlier_and_earlier = [half / 4**attempt for attempt in range(6)]
+                killed = any(kill_at_work(recipe, step, seconds) for seconds in earlier_and_earlier)
+                assert killed, f"{step.name} always ended before it was killed"
+        recipe.run(*only(stage))
     assert recipe.results("mini") == whole.results("mini")
 
 

@@ -82,6 +82,7 @@ def environment_checks(profile: str) -> list[Callable[[], Finding]]:
         lambda: check_python("lhotse", LHOTSE, needed=True, mend=install),
         lambda: check_kenlm_tools(install),
         lambda: check_python("KenLM module", KENLM, needed=True, mend=install),
+        lambda: check_python("other packages", OTHERS, needed=True, mend=install),
     ]
 
 
@@ -140,6 +141,12 @@ import lhotse
 from lhotse.dataset import DynamicBucketingSampler
 from lhotse import CutSet, LilcomChunkyWriter
 print(lhotse.__version__)
+"""
+
+OTHERS = """
+import jsonargparse, kaldialign, kaldilm, lilcom, numpy, requests, safetensors, soundfile, tqdm, yaml
+import torch.utils.tensorboard
+print("jsonargparse, kaldialign, kaldilm, lilcom, safetensors, soundfile, tensorboard and more")
 """
 
 KENLM = """

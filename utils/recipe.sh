@@ -39,6 +39,9 @@ if [[ $help == true ]]; then
   exit 0
 fi
 check_stage_range
+if [[ ! ${tag-} =~ ^[A-Za-z0-9._+-]*$ ]]; then
+  usage_error "--tag $tag: letters, digits, dots, hyphens, underscores and plus signs only; it becomes part of a folder's name"
+fi
 
 CDPATH='' cd -- "$(dirname -- "$_recipe")"
 # shellcheck source=/dev/null

@@ -129,6 +129,10 @@ def main(step: Step, argv: Sequence[str] | None = None) -> None:
         _run(step, options)
     except EgretError as error:
         _fail(step, options, str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("egret"):
+            raise
+        _fail(step, options, f"{error}: the installation is not whole; utils/doctor.py says how to mend it", 1)
     except KeyboardInterrupt:
         _fail(step, options, "interrupted; run it again to go on", 130)
     except OSError as error:
@@ -247,7 +251,8 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
     if code in (129, 130, 143):  # the launcher was told to stop: SIGHUP, SIGINT, SIGTERM
         raise KeyboardInterrupt
     if code != 0:
-        raise Launched(f"the job failed (code {code}); its log: {job_log}", 2 if code == 2 else 1)
+        where = str(job_log).replace("JOB", "*")
+        raise Launched(f"the job failed (code {code}); its log: {where}", 2 if code == 2 else 1)
 
 
 class Launched(EgretError):

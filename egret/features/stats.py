@@ -58,7 +58,9 @@ class Stats:
             sums = load_file(path)
             return cls(int(sums["frames"][0]), sums["total"], sums["squares"])
         except FileNotFoundError:
-            raise EgretError(f"{path}: no such statistics; they are made by steps/extract_features.py (stage 1)") from None
+            raise EgretError(
+                f"{path}: no such statistics; they are made by steps/extract_features.py (stage 1)"
+            ) from None
         except (SafetensorError, KeyError, IndexError) as error:
             raise EgretError(f"{path}: not whole statistics ({error}); run stage 1 again with --force") from None
 

@@ -32,7 +32,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         raise EgretError(f"{path}: no such weights; they are made by steps/train.py (stage 4)") from None
     except SafetensorError as error:
         raise EgretError(
-            f"{path}: not whole ({error}); remove it and train again to go on from the one before"
+            f"{path}: not whole ({error}); the model must be made again (steps/train.py, stage 4)"
         ) from None
 
 
@@ -61,20 +61,20 @@ def load_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def build_model(config: dict[str, Any]) -> CtcModel:
-    """The model that a config.yaml describes, its weights not yet set.
+def build_model(config: dict[str, Any], source: Path = Path("config.yaml")) -> CtcModel:
+    """The model that a config.yaml (`source`, for errors) describes, its weights not yet set.
 
     Raises:
       EgretError: it was written by a version with other options.
     """
     try:
         options = model_options(config["model"])
-        return CtcModel(config["features"], config["tokens"], options)
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise EgretError(
-            f"config.yaml: not a model that this version of Egret makes ({error}); train again, or use the version "
-            f"that env.json names"
+            f"{source}: not a model that this version of Egret makes ({error}); train again, or use the version "
+            f"that env.json beside it names"
         ) from None
+    return CtcModel(config["features"], config["tokens"], options)
 
 
 def model_options(chosen: dict[str, Any]) -> ModelOptions:
@@ -98,7 +98,7 @@ def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict
     """
     config = load_config(experiment / "config.yaml")
     name = "final.safetensors" if weights == "final" else f"checkpoints/{weights}/model.safetensors"
-    model = build_model(config)
+    model = build_model(config, experiment / "config.yaml")
     try:
         model.load_state_dict(load_weights(experiment / name))
     except RuntimeError as error:

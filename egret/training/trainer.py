@@ -108,6 +108,11 @@ def set_up(options: TrainOptions, config: dict) -> Run:
         device,
     )
     found = checkpoints.checkpoints(run.folder)
+    if not found and (options.out / "final.safetensors").exists():
+        raise EgretError(
+            f"{run.folder}: gone, so the model in {options.out} cannot be trained further; "
+            f"train another one with --tag NAME, or this one anew with --force"
+        )
     if found:
         path, run.progress = found[0]
         checkpoints.restore(path, model, optimiser)
@@ -162,7 +167,9 @@ def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
         group["lr"] = rate
     features = spec_augment(batch.features, batch.lengths, run.model.mean, run.options.specaugment)
     log_probs, lengths = run.model(features, batch.lengths)
-    loss = run.loss(log_probs, lengths, batch) / batch.tokens
+    loss = log_probs.sum()  # NaN or infinite where an output is: k2 would not look at such a batch
+    if torch.isfinite(loss):
+        loss = run.loss(log_probs, lengths, batch) / batch.tokens
     if not torch.isfinite(loss):
         raise EgretError(
             f"the loss is {loss.item()} at step {step} (epoch {run.progress.epoch + 1}) on {', '.join(batch.ids[:5])}; "
@@ -196,5 +203,9 @@ def finish(run: Run) -> list[str]:
     if run.dev:
         epochs = checkpoints.best(epochs)
     chosen = [path for path, _ in epochs[: run.options.average]]
+    if len(chosen) < min(run.options.average, run.options.epochs):
+        log.warning(
+            "only %d checkpoints are left to average, where --average asks for %d", len(chosen), run.options.average
+        )
     save_weights(run.options.out / "final.safetensors", checkpoints.average(chosen))
     return sorted(path.name for path in chosen)
