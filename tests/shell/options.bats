@@ -14,7 +14,7 @@ tune=(lr=1)       # NAME=VALUE, repeatable
 nj=3              # jobs at once
 private=kept' <<'END'
 if stage 0 "knobs: shown"; then
-  printf '<%s>' "$corpus" "$seed" "$rate" "$augment" "$unit" "$nj" "$tag" "${tune[@]}" "${set[@]}"
+  printf '<%s>' "$corpus" "$seed" "$rate" "$augment" "$unit" "$nj" "$train_config" "${tune[@]}" "${set[@]}"
 fi
 if stage 3 "paths: shown"; then
   printf '<%s>' "$data" "$exp" "$(resolve_path "$corpus")" "${EGRET_FORCE-}" "$PWD"
@@ -88,12 +88,17 @@ knobs() {
   local value
   for value in '$(touch pwned)' '`touch pwned`' '$HOME' '*' '~' '(x y)' 'a;b' 'two words' $'two\nlines' \
     "it's" '"' 'back\slash' '-x'; do
-    knobs --corpus "$value" --set "$value" --tag="--$value"
+    knobs --corpus "$value" --set "$value" --train-config="--$value"
     says "<$value><1>"
     says "<--$value>"
     says "<lr=1><$value>"
   done
   [[ ! -e pwned ]]
+}
+
+@test "a tag becomes part of a folder's name and must be fit for it" {
+  wrong --tag ../../x
+  says '--tag ../../x: letters, digits'
 }
 
 @test "nothing in the name of an option is evaluated" {
