@@ -80,7 +80,7 @@ knobs() {
 }
 
 @test "the environment does not set knobs" {
-  tag=stray knobs
+  train_config=stray knobs
   says '<3><><lr=1>'
 }
 
@@ -98,7 +98,7 @@ knobs() {
 
 @test "a tag becomes part of a folder's name and must be fit for it" {
   wrong --tag ../../x
-  says '--tag ../../x: letters, digits'
+  [[ $stderr == *'--tag ../../x: letters, digits'* ]]
 }
 
 @test "nothing in the name of an option is evaluated" {
