@@ -188,6 +188,14 @@ def test_the_configuration_is_kept_complete(train: Train, tmp_path: Path) -> Non
     assert json.loads((tmp_path / "exp/env.json").read_text())["packages"]["torch"]
 
 
+def test_transcripts_pass_through_the_normaliser_of_the_lang_folder(train: Train, tmp_path: Path) -> None:
+    rewrite(tmp_path / "fbank/train.jsonl", {"train-003": "ONE Two"})
+    assert "text outside the units: 1" in train("plain", "--epochs", "1")
+    about = tmp_path / "lang/unit.json"
+    about.write_text(about.read_text().replace("plain", "lower"))
+    assert "rejected" not in train("lower", "--epochs", "1")
+
+
 def test_a_gpu_that_is_not_there_is_an_error(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "PyTorch sees no GPU" in train("exp", "--epochs", "1", "--num-gpus", "1", code=1)

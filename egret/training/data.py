@@ -15,6 +15,7 @@ from egret.base.log import log
 from egret.corpus.cuts import CutIndex, text_of
 from egret.features.batching import load_batch
 from egret.lang.lang import Lang
+from egret.lang.normalise import normalise
 from egret.models.model import CtcModel
 from egret.training.plan import Table
 
@@ -70,9 +71,13 @@ class Corpus:
         self.table = Table.of(rows)
         self._report(rejected, dropped, max_reject_percent)
 
+    def text(self, cut: dict) -> str:
+        """The transcript, as the lexicon spells it."""
+        return normalise(text_of(cut), self.lang.about["normaliser"]["name"])
+
     def _judge(self, cut: dict, model: CtcModel) -> tuple[dict[str, str], int]:
         """({reason, detail} or empty, number of tokens)."""
-        text = text_of(cut)
+        text = self.text(cut)
         if "features" not in cut:
             raise EgretError(f"{self.manifest}: {cut['id']} has no features; give the manifest that stage 1 leaves")
         if unknown := self.lang.unknown_words(text):
@@ -107,7 +112,7 @@ class Corpus:
     def load(self, rows: Iterable[int]) -> Batch:
         """Read the utterances of a batch."""
         cuts = [self.index.at(self.table.places[row]) for row in rows]
-        texts = [text_of(cut) for cut in cuts]
+        texts = [self.text(cut) for cut in cuts]
         features, lengths = load_batch(cuts)
         return Batch(
             ids=[cut["id"] for cut in cuts],
