@@ -433,10 +433,11 @@ class TestDeathOfTheLauncher:
         wait_until_gone(mark)
 
     def test_leaves_no_orphan_to_write_an_exit_code_into_a_later_run(self, log, tmp_path, mark):
-        with self.launch(mark, log, "bash", "-c", f"touch {tmp_path}/here; sleep 0.5; exit 3") as launcher:
+        with self.launch(mark, log, "bash", "-c", f"touch {tmp_path}/here; sleep 1; exit 3") as launcher:
             wait_for(tmp_path / "here")
             launcher.kill()
-        assert run(log, "sleep", "0.8").returncode == 0
+        assert run(log, "true").returncode == 0
+        wait_until_gone(mark, seconds=4)  # in whatever way
         assert log.with_name("x.log.status").read_text() == "0\n"
 
     def test_is_not_taken_for_granted_when_a_job_ends_well(self, log, mark):

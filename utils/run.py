@@ -47,7 +47,8 @@ OOM_COUNTERS = [  # files with a line `oom_kill N`: the machine's, and those of 
 # When it closes, the launcher is dead, and this kills the job's process group; when the job ends, it goes too.
 DIE_WITH_LAUNCHER = """\
 (trap '' TERM; read -r; kill -KILL 0) <&0 &>/dev/null &
-trap "kill -KILL $!" EXIT
+watcher=$!
+trap 'kill -KILL "$watcher"' EXIT
 disown  # lest bash remarks in the log that it was killed
 """
 MEMORY_LIMITS = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
