@@ -8,10 +8,11 @@ import yaml
 
 from egret.base.errors import EgretError, UsageError
 from egret.base.options import as_plain
+from egret.models.attention import relative_positions, shift
 from egret.models.files import build_model, load_config, load_model, load_weights, save_config, save_weights
 from egret.models.masking import frame_mask, mask_frames
 from egret.models.model import ENCODERS, CtcModel, count_parameters
-from egret.models.options import ModelOptions, TdnnOptions
+from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions
 from folders import make_experiment, make_lang
 
 FEATURES, TOKENS = 6, 7
@@ -24,14 +25,24 @@ SHAPES = pytest.mark.parametrize(
         {"kernels": [5, 3], "dilations": [1, 4], "strides": [2, 3]},
         {"kernels": [1], "dilations": [1], "strides": [4]},
         {"kernels": [3, 3, 7], "dilations": [2, 1, 1], "strides": [3, 1, 2], "norm": "batch"},
+        {"layers": 2, "heads": 3, "kernel": 5, "channels": 4},
+        {"layers": 1, "heads": 2, "kernel": 3, "channels": 3, "strides": [1, 3, 2], "norm": "layer"},
     ],
 )
 
 
 def make_model(shape: dict, seed: int = 0) -> CtcModel:
-    """In evaluation mode; scales, shifts, means and deviations are other than one and zero, as after training."""
+    """In evaluation mode; scales, shifts, means and deviations are other than one and zero, as after training.
+
+    A shape with heads is a conformer's, any other a tdnn's.
+    """
     torch.manual_seed(seed)
-    model = CtcModel(FEATURES, TOKENS, ModelOptions(tdnn=TdnnOptions(**{"dim": 12, **shape})))
+    shape = {"dim": 12, **shape}
+    if "heads" in shape:
+        options = ModelOptions(encoder="conformer", conformer=ConformerOptions(**shape))
+    else:
+        options = ModelOptions(tdnn=TdnnOptions(**shape))
+    model = CtcModel(FEATURES, TOKENS, options)
     for tensor in model.state_dict().values():
         if tensor.dim() == 1:
             tensor.copy_(torch.rand_like(tensor) + 0.5)
@@ -148,6 +159,42 @@ def test_impossible_networks_are_refused(shape, says):
         TdnnOptions(**shape)
 
 
+@pytest.mark.parametrize(("shape", "says"), [({"dim": 10, "heads": 4}, "divide"), ({"kernel": 4}, "an odd number")])
+def test_impossible_conformers_are_refused(shape, says):
+    with pytest.raises(UsageError, match=says):
+        ConformerOptions(**shape)
+
+
+def test_the_conformer_of_size_s_has_the_parameters_of_the_paper():
+    """Gulati et al. 2020 give 10.3 million with a decoder of one LSTM layer of 320 (about 1.4 million and a joint)."""
+    model = CtcModel(80, 1, ModelOptions(encoder="conformer"))
+    assert 8.5e6 < count_parameters(model) < 9.5e6
+
+
+def test_relative_attention_scores_are_those_of_the_distance_of_two_frames():
+    scores = torch.randn(2, 3, 5, 9)
+    shifted = shift(scores)
+    for query in range(5):
+        for key in range(5):  # column 0 is the distance 4, the last column -4
+            assert torch.equal(shifted[:, :, query, key], scores[:, :, query, 4 - (query - key)])
+
+
+def test_relative_positions_are_sines_and_cosines_of_the_distance():
+    positions = relative_positions(3, 4, torch.zeros(1))
+    distances = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0])
+    assert torch.allclose(positions[:, 0], distances.sin(), atol=1e-6)
+    assert torch.allclose(positions[:, 3], (distances / 100).cos(), atol=1e-6)
+
+
+def test_a_conformer_sees_the_whole_utterance():
+    model = make_model({"layers": 1, "heads": 2, "kernel": 3, "channels": 3})
+    features = torch.randn(1, 60, FEATURES, requires_grad=True)
+    log_probs, _ = model(features, torch.tensor([60]))
+    log_probs[0, 0].square().sum().backward()
+    assert features.grad is not None
+    assert (features.grad[0].abs().sum(dim=1) > 0).all()
+
+
 # On disk
 
 
@@ -182,7 +229,7 @@ def test_a_config_comes_back_from_yaml_as_it_was(tmp_path):
         (lambda model: model["tdnn"].pop("norm"), "tdnn lacks norm"),
         (lambda model: model.pop("tdnn"), "tdnn"),
         (lambda model: model.update(tdnn=None), "NoneType"),
-        (lambda model: model.update(encoder="conformer"), "no encoder 'conformer'"),
+        (lambda model: model.update(encoder="lstm"), "no encoder 'lstm'"),
         (lambda model: model["tdnn"].update(strides=[1]), "one number for each layer"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import write_tensors, write_text
 from egret.models.model import ENCODERS, CtcModel
-from egret.models.options import ModelOptions, TdnnOptions
+from egret.models.options import ModelOptions
 
 
 def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -78,13 +79,15 @@ def build_model(config: dict[str, Any], source: Path = Path("config.yaml")) -> C
 
 
 def model_options(chosen: dict[str, Any]) -> ModelOptions:
-    """Options from plain values, of which none may be missing: a default may have changed since."""
-    tdnn = dict(chosen["tdnn"])
-    if missing := {item.name for item in fields(TdnnOptions)} - tdnn.keys():
-        raise ValueError(f"tdnn lacks {first_few(sorted(missing))}")
-    if chosen["encoder"] not in ENCODERS:
-        raise ValueError(f"there is no encoder {chosen['encoder']!r}")
-    return ModelOptions(encoder=chosen["encoder"], tdnn=TdnnOptions(**tdnn))
+    """Options from plain values, of which none of the encoder's may be missing: a default may have changed since."""
+    encoder = chosen["encoder"]
+    if encoder not in ENCODERS:
+        raise ValueError(f"there is no encoder {encoder!r}")
+    group = {item.name: item for item in fields(ModelOptions)}[encoder]
+    options_class = group.default_factory  # the dataclass of the encoder's options
+    if missing := {item.name for item in fields(options_class)} - dict(chosen[encoder]).keys():
+        raise ValueError(f"{encoder} lacks {first_few(sorted(missing))}")
+    return ModelOptions(encoder=encoder, **{encoder: options_class(**chosen[encoder])})
 
 
 def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict[str, Any]]:
@@ -102,7 +105,8 @@ def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict
     try:
         model.load_state_dict(load_weights(experiment / name))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())  # PyTorch lists what does not fit on lines of their own
+        # PyTorch lists all that does not fit, each on a line of its own.
+        reason = shorten(str(error), width=300, placeholder=" ...")
         raise EgretError(
             f"{experiment / name}: weights of another model than config.yaml describes ({reason}); train again"
         ) from None

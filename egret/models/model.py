@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from egret.models.conformer import Conformer
 from egret.models.options import ModelOptions
 from egret.models.tdnn import Tdnn
 
 # Each is made of the number of features and of the options in the group of its name.
-ENCODERS = {"tdnn": Tdnn}
+ENCODERS = {"tdnn": Tdnn, "conformer": Conformer}
 
 
 class CtcModel(nn.Module):

@@ -7,6 +7,7 @@ folder holds `model.safetensors` (weights), `optimiser.safetensors` (its average
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ def restore(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer
     except EgretError:
         raise EgretError(f"{path}: not whole; {advice}") from None
     except RuntimeError as error:
-        raise EgretError(f"{path}: of another model ({error}); {advice}") from None
+        raise EgretError(f"{path}: of another model ({shorten(str(error), width=300, placeholder=' ...')}); {advice}") from None
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         parameter, kind = name.split(".")

@@ -31,7 +31,7 @@ def begin(options: TrainOptions, version: int) -> dict[str, Any]:
     out = options.out
     asked = {
         "version": version,
-        "options": as_plain(of_kind(options, "option")),
+        "options": as_plain(of_this_model(options)),
         "inputs": {name: fingerprint(path) for name, path in of_kind(options, "input").items() if path},
     }
     if (out / BEGUN).exists() and not forced(options):
@@ -48,6 +48,12 @@ def begin(options: TrainOptions, version: int) -> dict[str, Any]:
     with open(out / "history.jsonl", "a", encoding="utf-8") as history:  # how often it was begun, and went on
         history.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "command": sys.argv}) + "\n")
     return config
+
+
+def of_this_model(options: TrainOptions) -> dict[str, Any]:
+    """The options that make the model what it is, by dotted name."""
+    unused = tuple(f"model.{encoder}." for encoder in options.model.other_encoders())
+    return {name: value for name, value in of_kind(options, "option").items() if not name.startswith(unused)}
 
 
 def forced(options: TrainOptions) -> bool:
@@ -81,6 +87,8 @@ def describe(options: TrainOptions) -> dict[str, Any]:
     plain = as_plain(options)
     for name in [*of_kind(options, "runtime"), "out"]:  # they are not what the model is
         del plain[name]
+    for encoder in options.model.other_encoders():
+        del plain["model"][encoder]
     return {
         **plain,
         "features": len(Stats.load(options.stats).total),

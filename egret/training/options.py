@@ -32,8 +32,12 @@ class BatchOptions:
 
 @dataclass(kw_only=True)
 class SpecAugmentOptions:
-    """SpecAugment."""
+    """SpecAugment, and frequency warp."""
 
+    time_warp: int = option(0, "frames by which time warp moves a point at most; 0: none", minimum=0)
+    frequency_warp: float = option(
+        0.0, "how far the mel axis is stretched or squeezed at most, as a part of it; 0: not", minimum=0, maximum=0.5
+    )
     time_masks: float = option(0.0, "time masks in a second of speech (at 100 frames a second); 0: none", minimum=0)
     time_width: int = option(10, "frames that a time mask hides at most", minimum=0)
     frequency_masks: int = option(0, "frequency masks in an utterance; 0: none", minimum=0)

@@ -1,0 +1,85 @@
+"""Conformer: blocks of self-attention over the utterance and convolution over its neighbourhood.
+
+Gulati et al. 2020, "Conformer: Convolution-augmented Transformer for Speech Recognition".
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from egret.models.attention import RelativeAttention, relative_positions
+from egret.models.masking import frame_mask, mask_frames
+from egret.models.norm import NORMS
+from egret.models.options import ConformerOptions
+from egret.models.subsampling import ConvSubsampling
+
+
+class Conformer(nn.Module):
+    """[N, T, C] to [N, T', dim], T' = T divided by the product of the strides, rounded up at each convolution."""
+
+    def __init__(self, features: int, options: ConformerOptions) -> None:
+        super().__init__()
+        self.out_dim = options.dim
+        self.strides = options.strides
+        self.subsampling = ConvSubsampling(features, options.channels, options.strides, options.dim)
+        self.dropout = nn.Dropout(options.dropout)
+        self.blocks = nn.ModuleList(ConformerBlock(options) for _ in range(options.layers))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [N, T, C] and lengths [N] to outputs [N, T', dim] and their lengths [N]."""
+        x, lengths = self.subsampling(x, lengths)
+        x = self.dropout(x)
+        positions = relative_positions(x.shape[1], self.out_dim, x)
+        hidden = ~frame_mask(lengths, x.shape[1])
+        for block in self.blocks:
+            x = block(x, lengths, positions, hidden)
+        return x, lengths
+
+
+class ConformerBlock(nn.Module):
+    """Half a feed-forward, self-attention, convolution, half a feed-forward; each added to what came in."""
+
+    def __init__(self, options: ConformerOptions) -> None:
+        super().__init__()
+        dim = options.dim
+        self.feed_forward1 = FeedForward(dim, options.feed_forward * dim, options.dropout)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = RelativeAttention(dim, options.heads, options.attention_dropout)
+        self.convolution = ConvolutionModule(dim, options.kernel, options.norm)
+        self.feed_forward2 = FeedForward(dim, options.feed_forward * dim, options.dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(options.dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
+        """[N, T, dim] of lengths [N] to the same shape; `hidden` [N, T] is true beyond an utterance's end."""
+        x = x + 0.5 * self.dropout(self.feed_forward1(x))
+        x = x + self.dropout(self.attention(self.attention_norm(x), positions, hidden))
+        x = x + self.dropout(self.convolution(x, lengths))
+        x = x + 0.5 * self.dropout(self.feed_forward2(x))
+        return self.norm(x)
+
+
+class FeedForward(nn.Sequential):
+    """Normalise, widen, swish, narrow."""
+
+    def __init__(self, dim: int, inner: int, dropout: float) -> None:
+        super().__init__(
+            nn.LayerNorm(dim), nn.Linear(dim, inner), nn.SiLU(), nn.Dropout(dropout), nn.Linear(inner, dim)
+        )
+
+
+class ConvolutionModule(nn.Module):
+    """Gated pointwise convolution, depthwise convolution over `kernel` frames, pointwise convolution."""
+
+    def __init__(self, dim: int, kernel: int, norm: str) -> None:
+        super().__init__()
+        self.norm_in = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, 2 * dim)  # a pointwise convolution, in the layout [N, T, C]
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.norm = NORMS[norm](dim)
+        self.narrow = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        x = functional.glu(self.widen(self.norm_in(x)), dim=2)
+        x = self.depthwise(mask_frames(x, lengths).transpose(1, 2)).transpose(1, 2)
+        return self.narrow(functional.silu(self.norm(x, lengths)))
