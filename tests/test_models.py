@@ -195,6 +195,17 @@ def test_a_conformer_sees_the_whole_utterance():
     assert (features.grad[0].abs().sum(dim=1) > 0).all()
 
 
+def test_the_middle_of_a_conformer_is_what_its_first_half_alone_would_give():
+    model = make_model({"layers": 4, "heads": 2, "kernel": 3, "channels": 3})
+    features, lengths = make_batch()
+    log_probs, frames, middle = model.with_middle(features, lengths)
+    assert torch.equal(log_probs, model(features, lengths)[0]) and middle.shape == log_probs.shape
+    del model.encoder.blocks[2:]
+    half, _ = model(features, lengths)
+    for row, count in enumerate(frames.tolist()):
+        assert torch.allclose(middle[row, :count], half[row, :count], atol=1e-6)
+
+
 # On disk
 
 

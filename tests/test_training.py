@@ -20,6 +20,10 @@ SMALL = [
     *("--model.tdnn.dim", "16", "--model.tdnn.kernels", "5", "5", "--model.tdnn.dilations", "1", "1"),
     *("--model.tdnn.strides", "2", "2", "--batch.max_duration", "4", "--optim.lr", "0.01", "--threads", "1"),
 ]
+SMALL_CONFORMER = [
+    *("--model.encoder", "conformer", "--model.conformer.dim", "16", "--model.conformer.layers", "2"),
+    *("--model.conformer.channels", "4", "--model.conformer.kernel", "5"),
+]
 Train = Callable[..., str]
 
 
@@ -60,6 +64,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train: Tra
     for out, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         train(out, "--epochs", "1", "--seed", seed)
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+
+
+def test_the_loss_on_the_middle_of_the_encoder_is_mixed_in(train: Train, tmp_path: Path) -> None:
+    for out, weight in (("without", "0"), ("with", "0.5")):
+        train(out, *SMALL_CONFORMER, "--epochs", "1", "--intermediate", weight)
+    assert weights(tmp_path / "with") != weights(tmp_path / "without")
+    assert "--intermediate: a tdnn has no middle" in train("tdnn", "--epochs", "1", "--intermediate", "0.5", code=2)
 
 
 @pytest.mark.parametrize("save_minutes", ["10", "0.00001"])
@@ -186,6 +197,12 @@ def test_the_configuration_is_kept_complete(train: Train, tmp_path: Path) -> Non
     assert config["optim"]["lr"] == 0.01 and config["model"]["tdnn"]["dim"] == 16
     assert config["features"] == 8 and config["tokens"] == 6
     assert json.loads((tmp_path / "exp/env.json").read_text())["packages"]["torch"]
+
+
+def test_the_options_of_other_encoders_are_no_part_of_a_model(train: Train, tmp_path: Path) -> None:
+    train("exp", "--epochs", "1")
+    assert "conformer" not in (tmp_path / "exp/config.yaml").read_text()
+    train("exp", "--epochs", "2", "--model.conformer.layers", "3")  # goes on
 
 
 def test_transcripts_pass_through_the_normaliser_of_the_lang_folder(train: Train, tmp_path: Path) -> None:

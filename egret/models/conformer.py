@@ -3,7 +3,6 @@
 Gulati et al. 2020, "Conformer: Convolution-augmented Transformer for Speech Recognition".
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,15 +24,19 @@ class Conformer(nn.Module):
         self.dropout = nn.Dropout(options.dropout)
         self.blocks = nn.ModuleList(ConformerBlock(options) for _ in range(options.layers))
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [N, T, C] and lengths [N] to outputs [N, T', dim] and their lengths [N]."""
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [N, T, C] and lengths [N] to outputs [N, T', dim], their lengths [N], and what came out of the
+        block in the middle [N, T', dim]."""
         x, lengths = self.subsampling(x, lengths)
+        middle = x
         x = self.dropout(x)
         positions = relative_positions(x.shape[1], self.out_dim, x)
         hidden = ~frame_mask(lengths, x.shape[1])
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks, 1):
             x = block(x, lengths, positions, hidden)
-        return x, lengths
+            if number == len(self.blocks) // 2:
+                middle = x
+        return x, lengths, middle
 
 
 class ConformerBlock(nn.Module):

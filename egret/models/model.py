@@ -33,9 +33,16 @@ class CtcModel(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities [N, T', V] and their lengths [N] of features [N, T, C] of lengths [N]."""
-        x = (features - self.mean) / self.deviation
-        x, lengths = self.encoder(x, lengths)
+        x, lengths, _ = self.encoder(self.normalise(features), lengths)
         return self.head(x).log_softmax(dim=2), lengths
+
+    def with_middle(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What forward gives, and log probabilities [N, T', V] by the same head from the middle of the encoder."""
+        x, lengths, middle = self.encoder(self.normalise(features), lengths)
+        return self.head(x).log_softmax(dim=2), lengths, self.head(middle).log_softmax(dim=2)
+
+    def normalise(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.deviation
 
     def output_frames(self, frames: int) -> int:
         """How many frames come out of so many: what CTC has for its tokens."""

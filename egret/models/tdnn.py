@@ -27,10 +27,10 @@ class Tdnn(nn.Module):
         self.norms = nn.ModuleList(NORMS[options.norm](options.dim) for _ in options.kernels)
         self.dropout = nn.Dropout(options.dropout)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [N, T, C] and lengths [N] to outputs [N, T', dim] and their lengths [N]."""
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Features [N, T, C] and lengths [N] to outputs [N, T', dim] and their lengths [N]; it has no middle."""
         for conv, norm, stride in zip(self.layers, self.norms, self.strides, strict=True):
             x = conv(mask_frames(x, lengths).transpose(1, 2)).transpose(1, 2)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             x = self.dropout(torch.relu(norm(x, lengths)))
-        return x, lengths
+        return x, lengths, None

@@ -61,7 +61,8 @@ def restore(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer
     except EgretError:
         raise EgretError(f"{path}: not whole; {advice}") from None
     except RuntimeError as error:
-        raise EgretError(f"{path}: of another model ({shorten(str(error), width=300, placeholder=' ...')}); {advice}") from None
+        reason = shorten(str(error), width=300, placeholder=" ...")
+        raise EgretError(f"{path}: of another model ({reason}); {advice}") from None
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         parameter, kind = name.split(".")

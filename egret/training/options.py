@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
 from egret.base.program import OutOptions
 from egret.models.options import ModelOptions
@@ -53,6 +54,9 @@ class TrainOptions(OutOptions):
     loss: Literal["ctc", "ctc_graph"] = option(
         "ctc", "ctc: PyTorch's; ctc_graph: k2's, over every pronunciation and optional silence"
     )
+    intermediate: float = option(
+        0.0, "weight of the same loss on the middle of the encoder (conformer only); 0: none", minimum=0, maximum=0.9
+    )
     epochs: int = option(
         30,
         "passes over the training part; more than before: it goes on, at the learning rates of the new length",
@@ -71,3 +75,7 @@ class TrainOptions(OutOptions):
     optim: OptimOptions = group(OptimOptions)
     batch: BatchOptions = group(BatchOptions)
     specaugment: SpecAugmentOptions = group(SpecAugmentOptions)
+
+    def __post_init__(self) -> None:
+        if self.intermediate and self.model.encoder != "conformer":
+            raise UsageError(f"--intermediate: a {self.model.encoder} has no middle; leave it out")

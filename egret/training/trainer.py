@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from egret.base.errors import EgretError
 from egret.base.log import log
@@ -166,10 +167,7 @@ def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     features = spec_augment(batch.features, batch.lengths, run.model.mean, run.options.specaugment)
-    log_probs, lengths = run.model(features, batch.lengths)
-    loss = log_probs.sum()  # NaN or infinite where an output is: k2 would not look at such a batch
-    if torch.isfinite(loss):
-        loss = run.loss(log_probs, lengths, batch) / batch.tokens
+    loss = loss_of(run, features, batch)
     if not torch.isfinite(loss):
         raise EgretError(
             f"the loss is {loss.item()} at step {step} (epoch {run.progress.epoch + 1}) on {', '.join(batch.ids[:5])}; "
@@ -181,6 +179,26 @@ def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
     run.optimiser.step()
     meter.step(run.progress, loss.item(), rate, float(norm), batch.seconds)
     return loss.item()
+
+
+def loss_of(run: Run, features: Tensor, batch: Batch) -> Tensor:
+    """The loss per token of a batch whose features are given.
+
+    `intermediate` mixes in the loss on the encoder's middle, which keeps the lower half honest (Lee and Watanabe
+    2021, "Intermediate loss regularization for CTC-based speech recognition").
+    """
+    weight = run.options.intermediate
+    if weight:
+        log_probs, lengths, middle = run.model.with_middle(features, batch.lengths)
+    else:
+        log_probs, lengths = run.model(features, batch.lengths)
+    check = log_probs.sum()  # NaN or infinite where an output is: k2 would not look at such a batch
+    if not torch.isfinite(check):
+        return check
+    loss = run.loss(log_probs, lengths, batch)
+    if weight:
+        loss = (1 - weight) * loss + weight * run.loss(middle, lengths, batch)
+    return loss / batch.tokens
 
 
 @torch.no_grad()
