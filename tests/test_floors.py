@@ -8,8 +8,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = ["base", "lang", "corpus", "features", "graph", "lm", "models", "training", "decoding", "scoring"]
-SIDE_BY_SIDE = [{"lm", "models"}, {"training", "decoding"}]
+FLOORS = [
+    "base",
+    "lang",
+    "corpus",
+    "features",
+    "graph",
+    "lm",
+    "models",
+    "training",
+    "decoding",
+    "scoring",
+    "alignment",
+    "report",
+]
+SIDE_BY_SIDE = [{"lm", "models"}, {"training", "decoding"}, {"scoring", "alignment"}]
 ROOMS_WITH_K2 = {"egret/graph/arcs.py", "egret/graph/hlg.py", "egret/models/graph_loss.py", "egret/decoding/graph.py"}
 
 

@@ -83,8 +83,7 @@ def model_options(chosen: dict[str, Any]) -> ModelOptions:
     encoder = chosen["encoder"]
     if encoder not in ENCODERS:
         raise ValueError(f"there is no encoder {encoder!r}")
-    group = {item.name: item for item in fields(ModelOptions)}[encoder]
-    options_class = group.default_factory  # the dataclass of the encoder's options
+    options_class = type(getattr(ModelOptions(), encoder))
     if missing := {item.name for item in fields(options_class)} - dict(chosen[encoder]).keys():
         raise ValueError(f"{encoder} lacks {first_few(sorted(missing))}")
     return ModelOptions(encoder=encoder, **{encoder: options_class(**chosen[encoder])})

@@ -32,11 +32,18 @@ class GraphCtcLoss:
 
     def make_graph(self, text: str) -> k2.Fsa:
         """The training graph of a transcript: topology, lexicon and words composed."""
+        if self.lang.about["kind"] == "char":  # one way to spell it, with words that the lexicon lacks
+            tokens = k2.arc_sort(k2.linear_fsa(self.lang.encode(text)))
+        else:
+            tokens = self.tokens_of(text)
+        return k2.connect(k2.compose(self.topology, tokens, treat_epsilons_specially=True))
+
+    def tokens_of(self, text: str) -> k2.Fsa:
+        """Every token sequence that L gives a transcript."""
         oov, known = self.lang.about["oov"], self.lang.pronunciations
         linear = k2.linear_fsa([self.lang.words[word if word in known else oov] for word in text.split()])
         spelled = k2.connect(k2.intersect(self.lexicon, linear, treat_epsilons_specially=True))
-        tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(k2.invert(spelled))))
-        return k2.connect(k2.compose(self.topology, tokens, treat_epsilons_specially=True))
+        return k2.arc_sort(k2.connect(k2.remove_epsilon(k2.invert(spelled))))
 
     def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
         graphs = k2.create_fsa_vec([self.graph(text) for text in batch.texts]).to(log_probs.device)

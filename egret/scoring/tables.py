@@ -8,6 +8,7 @@ from typing import Any
 from egret.scoring.errors import GAP, Counts, align, total
 
 COMMONEST = 100  # rows of each kind of confusion
+SPEAKER_COLUMNS = ["speaker", "utterances", "words", "ins", "del", "sub", "WER", "CER"]
 Words = Sequence[str]
 
 
@@ -49,6 +50,11 @@ def per_utterance(refs: Mapping[str, Words], hyps: Mapping[str, Words], counts: 
 
 def per_speaker(speakers: Mapping[str, str], words: Counts, characters: Counts) -> str:
     """A row for each speaker, the highest WER first, and one for all."""
+    return columns(SPEAKER_COLUMNS, speaker_rows(speakers, words, characters))
+
+
+def speaker_rows(speakers: Mapping[str, str], words: Counts, characters: Counts) -> list[list[str]]:
+    """The cells of `per_speaker`, below SPEAKER_COLUMNS."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in words.utterances:
         groups[speakers.get(name) or "?"].append(name)
@@ -62,12 +68,24 @@ def per_speaker(speakers: Mapping[str, str], words: Counts, characters: Counts) 
         return by_word.rate, cells
 
     rows = sorted((row(*group) for group in groups.items()), key=lambda pair: (-pair[0], pair[1][0]))
-    table = [cells for _, cells in [*rows, row("all", words.utterances)]]
-    return columns(["speaker", "utterances", "words", "ins", "del", "sub", "WER", "CER"], table)
+    return [cells for _, cells in [*rows, row("all", words.utterances)]]
 
 
 def confusions(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> str:
     """The commonest substitutions, deletions and insertions with how often they happened."""
+    parts = []
+    for title, counter in confused(refs, hyps).items():
+        rows = list(counter.items())
+        parts.append(f"{sum(counter.values())} {title}, {len(counter)} different\n")
+        parts += [f"{count:7d}  {what}\n" for what, count in rows[:COMMONEST]]
+        if len(rows) > COMMONEST:
+            parts.append(f"         and {len(rows) - COMMONEST} more\n")
+        parts.append("\n")
+    return "".join(parts[:-1])
+
+
+def confused(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> dict[str, dict[str, int]]:
+    """For each kind of error, what happened how often, the commonest first."""
     substituted: Counter[str] = Counter()
     deleted: Counter[str] = Counter()
     inserted: Counter[str] = Counter()
@@ -79,19 +97,12 @@ def confusions(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> str:
                 deleted[ref] += 1
             elif ref != hyp:
                 substituted[f"{ref} -> {hyp}"] += 1
-    parts = []
-    for title, counter in (
-        ("substitutions (reference -> hypothesis)", substituted),
-        ("deletions", deleted),
-        ("insertions", inserted),
-    ):
-        rows = sorted(counter.items(), key=lambda row: (-row[1], row[0]))
-        parts.append(f"{sum(counter.values())} {title}, {len(counter)} different\n")
-        parts += [f"{count:7d}  {what}\n" for what, count in rows[:COMMONEST]]
-        if len(rows) > COMMONEST:
-            parts.append(f"         and {len(rows) - COMMONEST} more\n")
-        parts.append("\n")
-    return "".join(parts[:-1])
+    kinds = {
+        "substitutions (reference -> hypothesis)": substituted,
+        "deletions": deleted,
+        "insertions": inserted,
+    }
+    return {title: dict(sorted(found.items(), key=lambda row: (-row[1], row[0]))) for title, found in kinds.items()}
 
 
 def score_table(scores: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,1 @@
+"""When each token of a text was spoken."""

@@ -1,0 +1,184 @@
+"""The worst utterances: what was said and what was understood, to hear, and to see token by token."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from egret.alignment.transcript import pronunciations, transcript_slots
+from egret.alignment.viterbi import Alignment, Span, align, plain
+from egret.base.errors import EgretError
+from egret.corpus.audio import BadAudio
+from egret.features.batching import load_batch
+from egret.lang.lang import Lang
+from egret.models.model import CtcModel
+from egret.report.html import Markup, data_uri, el, table
+from egret.report.picture import Token, picture
+from egret.report.sound import flac
+from egret.scoring.errors import GAP, Errors
+from egret.scoring.errors import align as align_words
+
+BLANK = 0
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """An utterance with its reference and its hypothesis (a row of hyp.jsonl; None: there is none)."""
+
+    cut: dict[str, Any]
+    speaker: str
+    ref: list[str]
+    hyp: list[str]
+    row: dict[str, Any] | None
+    errors: Errors
+
+
+def worst_first(errors: dict[str, Errors], rows: dict[str, dict[str, Any]], count: int) -> list[str]:
+    """The ids with the most errors; of equals the highest error rate, then the least probable hypothesis.
+
+    The last makes a list worth looking at where nothing is wrong.
+    """
+
+    def rank(name: str) -> tuple[float, float, float, str]:
+        total = ((rows.get(name) or {}).get("score") or {}).get("total")
+        return (-errors[name].total, -errors[name].rate, -1e9 if total is None else total, name)
+
+    return sorted(errors, key=rank)[:count]
+
+
+class Listener:
+    """The model, which says where it hears the tokens of an utterance."""
+
+    def __init__(self, model: CtcModel, lang: Lang) -> None:
+        self.model, self.lang, self.known = model, lang, pronunciations(lang)
+
+    @torch.no_grad()
+    def listen(self, cut: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Features [T, C] and log probabilities [T', V]. Raises EgretError: the features cannot be read."""
+        if not cut["features"]["num_frames"]:
+            raise EgretError("It is so short that it has no features.")
+        features, lengths = load_batch([cut])
+        log_probs, lengths = self.model(features, lengths)
+        return features[0].numpy(), log_probs[0, : int(lengths[0])].numpy()
+
+    def reference(self, log_probs: np.ndarray, text: str) -> Alignment:
+        """Where the words of the transcript would be. Raises EgretError: they cannot be."""
+        return align(log_probs, transcript_slots(text, self.lang, self.known))
+
+    def hypothesis(self, log_probs: np.ndarray, tokens: list[str]) -> Alignment:
+        return align(log_probs, plain([self.lang.tokens[name] for name in tokens]))
+
+    def heard(self, log_probs: np.ndarray) -> list[Span]:
+        """The most probable token at every frame, as a path of its own."""
+        best = log_probs.argmax(axis=1)
+        edges = [0, *(np.flatnonzero(best[1:] != best[:-1]) + 1).tolist(), len(best)]
+        return [
+            Span(int(best[first]), first, last, float(log_probs[first:last, best[first]].mean()))
+            for first, last in pairwise(edges)
+            if first < last and best[first] != BLANK
+        ]
+
+    def tokens(self, spans: list[Span], cut: dict[str, Any]) -> list[Token]:
+        """Frames of the model's output as seconds."""
+        shift = cut["features"]["frame_shift"] * float(np.prod(self.model.encoder.strides))
+        end = cut["duration"]
+        return [Token(self.lang.units[span.token], span.start * shift, min(span.end * shift, end), np.exp(span.score))
+                for span in spans]  # fmt: skip
+
+
+def card(utterance: Utterance, listener: Listener, text: str, allowance: Callable[[int], bool]) -> Markup:
+    """One utterance. What of it cannot be read is replaced by a note that says why.
+
+    Args:
+      text: the transcript as the lexicon spells it.
+      allowance: takes the size of a sound in bytes and says whether there is still room for it.
+    """
+    cut, errors = utterance.cut, utterance.errors
+    facts = [utterance.speaker and f"speaker {utterance.speaker}", f"{cut['duration']:.2f} s",
+             f"{errors.total} errors in {errors.ref} words" if errors.total else "no errors"]  # fmt: skip
+    parts = [
+        el("h4", cut["id"]),
+        el("p", " · ".join(fact for fact in facts if fact), class_="facts"),
+        aligned(utterance.ref, utterance.hyp),
+    ]
+    if utterance.row is None:
+        parts.append(note("It has no hypothesis; all its words count as deleted."))
+    parts.append(_sound(cut, allowance))
+    try:
+        parts += _seen(utterance, listener, text)
+    except EgretError as error:
+        parts.append(note(str(error)))
+    return el("article", parts)
+
+
+def note(text: str) -> Markup:
+    return el("p", text, class_="note")
+
+
+def aligned(ref: list[str], hyp: list[str]) -> Markup:
+    """Word above word; each kind of error has its colour, its line and its letter: S, D, I."""
+    columns = []
+    for left, right in align_words(ref, hyp):
+        kind = "I" if left == GAP else "D" if right == GAP else "S" if left != right else ""
+        shown = [el("span", "·" if word == GAP else word, class_="gap" if word == GAP else side)
+                 for word, side in ((left, "r"), (right, "h"))]  # fmt: skip
+        name = {"I": "inserted", "D": "deleted", "S": "substituted"}.get(kind)
+        columns.append(el("span", shown, el("b", kind), class_=f"w {kind.lower()}".strip(), title=name))
+    labels = el("span", el("span", "ref"), el("span", "hyp"), el("b"), class_="w label")
+    return el("div", labels, columns, class_="words")
+
+
+def _sound(cut: dict[str, Any], allowance: Callable[[int], bool]) -> Markup:
+    try:
+        content = flac(cut)
+    except (BadAudio, KeyError) as error:
+        why = "the cut names no recording" if isinstance(error, KeyError) else str(error)
+        return note(f"No sound: {why}.")
+    if not allowance(len(content)):
+        return note("No sound: the page has reached the size that --max-audio sets.")
+    return el("audio", controls=True, preload="metadata", src=data_uri("audio/flac", content))
+
+
+def _seen(utterance: Utterance, listener: Listener, text: str) -> list[Markup]:
+    """The picture, what the model thinks of reference and hypothesis, and the tokens as a table.
+
+    Raises:
+      EgretError: the features cannot be read.
+    """
+    cut = utterance.cut
+    features, log_probs = listener.listen(cut)
+    rows, notes = [], []
+    reference = None
+    try:
+        reference = listener.reference(log_probs, text)
+        rows.append(("reference, where the model finds it", listener.tokens(reference.spans, cut)))
+    except EgretError as error:
+        notes.append(note(f"The reference has no alignment: {error}."))
+    heard = listener.tokens(listener.heard(log_probs), cut)
+    rows.append(("the model's best token at each moment", heard))
+    if reference and utterance.row and utterance.errors.total:
+        try:
+            hypothesis = listener.hypothesis(log_probs, utterance.row["tokens"])
+            notes.append(note(verdict(reference.score, hypothesis.score)))
+        except (EgretError, KeyError):  # tokens of another lang folder, or none
+            pass
+    columns = ["row", "token", "start, s", "end, s", "probability"]
+    cells = [[title.split(",")[0] if number == 0 else "", token.name, f"{token.start:.2f}", f"{token.end:.2f}",
+              f"{token.probability:.2f}"] for title, tokens in rows for number, token in enumerate(tokens)]  # fmt: skip
+    return [
+        picture(features, cut["duration"], rows),
+        *notes,
+        el("details", el("summary", "tokens as a table"), table(columns, cells)),
+    ]
+
+
+def verdict(reference: float, hypothesis: float) -> str:
+    """Whose fault it was: log probabilities of the best path of each, by the acoustic model alone."""
+    figures = f"log probability {reference:.1f} of the reference, {hypothesis:.1f} of the hypothesis"
+    if reference > hypothesis:
+        return (f"The acoustic model prefers the reference ({figures}): what lost it is the language model, "
+                f"the lexicon or the beam.")  # fmt: skip
+    return f"The acoustic model itself prefers the hypothesis ({figures})."
