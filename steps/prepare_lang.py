@@ -1,5 +1,10 @@
 #!/usr/bin/env python3
-"""Make a lang folder: units, words, lexicon and L, from a dictionary (phones) or from the transcripts (words)."""
+"""Make a lang folder: units, words, lexicon and L.
+
+Units are the phones of a dictionary, the characters of words, or whole words. The words are those of the dictionary,
+or without one those of the transcripts (not with phones). With characters, a word that the dictionary lacks is spelled
+like any other, in training and by greedy decoding; a graph does not have it.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,14 +18,15 @@ from egret.base.options import infile, option
 from egret.base.program import Outcome, OutOptions, Step, main
 from egret.corpus.cuts import references
 from egret.graph import arcs
-from egret.graph.lexicon_graph import lexicon_graph
-from egret.lang.lexicon import Lexicon, disambiguate, read_lexicon, word_lexicon, write_lexicon
+from egret.graph.lexicon_graph import bounded_lexicon_graph, lexicon_graph
+from egret.lang.lexicon import Lexicon, disambiguate, read_lexicon, spelled_lexicon, word_lexicon, write_lexicon
 from egret.lang.normalise import identity, normalise
 from egret.lang.symbols import (
     END,
     EPSILON,
     SPECIAL_TOKENS,
     START,
+    Symbols,
     format_symbols,
     is_disambiguation,
     token_table,
@@ -30,28 +36,39 @@ from egret.lang.symbols import (
 
 @dataclass(kw_only=True)
 class Options(OutOptions):
-    kind: Literal["phone", "word"] = option("phone", "units: phones of a dictionary, or whole words")
-    lexicon: Path | None = infile("dictionary, `word phone phone ...` a line", default=None)
+    kind: Literal["phone", "char", "word"] = option("phone", "units: phones of a dictionary, characters, whole words")
+    lexicon: Path | None = infile(
+        "dictionary, `word phone phone ...` a line; for characters a list of words will do", default=None
+    )
     cuts: list[Path] = infile("training cuts: their words are checked, or are the units", "stage 0", default=[])
     silence: str = option("", "token of optional silence between words; empty: none")
     silence_probability: float = option(0.5, "of silence at the start and after each word", above=0, maximum=0.999)
+    boundary: str = option("▁", "token between the words of --kind char; empty: none, as Chinese is written")
     oov: str = option("", "word of the lexicon that stands for words it lacks; empty: there is none")
     normaliser: str = option("plain", "text normaliser of the transcripts and of the lexicon's words")
 
 
 def make_lexicon(options: Options, words: Counter) -> Lexicon:
     """The lexicon asked for, its words normalised, checked against the (normalised) words of the transcripts."""
-    if options.kind == "word":
-        if options.lexicon is not None:
-            raise UsageError("--lexicon goes with --kind phone; words are taken from --cuts")
-        if not words:
-            raise EgretError("--kind word: no words in --cuts; give the training cuts")
-        lexicon, source = word_lexicon(words), "the transcripts"
-    elif options.lexicon is None:
+    if options.kind == "phone" and options.lexicon is None:
         raise UsageError("--kind phone needs --lexicon, a dictionary of `word phone phone ...`")
-    else:
+    if options.kind == "word" and options.lexicon is not None:
+        raise UsageError("--lexicon goes with phones and characters; whole words are taken from --cuts")
+    if options.kind == "char" and (options.silence or options.oov):
+        raise UsageError("--kind char: every word is spelled, with --boundary between; leave out --silence and --oov")
+    if options.lexicon is not None:
         source = str(options.lexicon)
-        lexicon = normalised(read_lexicon(options.lexicon), options.normaliser, source)
+        entries = read_lexicon(options.lexicon, words_only=options.kind == "char")
+        lexicon = normalised(entries, options.normaliser, source)
+    elif not words:
+        raise EgretError(f"--kind {options.kind}: no words in --cuts; give the training cuts")
+    else:
+        source = "the transcripts"
+        lexicon = word_lexicon(words)
+    if options.kind == "char":
+        lexicon = spelled_lexicon(word for word, _ in lexicon)
+        check_boundary(options.boundary, spelled_lexicon(words) + lexicon)
+        check_names(spelled_lexicon(words), "", "the transcripts")
     known = {word for word, _ in lexicon}
     check_names(lexicon, options.silence, source)
     oov = normalise(options.oov, options.normaliser)
@@ -60,6 +77,10 @@ def make_lexicon(options: Options, words: Counter) -> Lexicon:
     missing = Counter({word: count for word, count in words.items() if word not in known})
     if missing:
         named = first_few([f"{word} ({count}x)" for word, count in missing.most_common()])
+        if options.kind == "char":
+            log.info("%d words of the transcripts are not in the lexicon; they are spelled for training, and a graph "
+                     "does not have them: %s", len(missing), named)  # fmt: skip
+            return lexicon
         if not options.oov:
             raise EgretError(
                 f"{options.lexicon}: lacks {len(missing)} words of the transcripts, {named}; "
@@ -97,14 +118,32 @@ def check_names(lexicon: Lexicon, silence: str, source: str) -> None:
         raise UsageError(f"--silence {silence!r}: a reserved name, or several; choose another")
 
 
+def check_boundary(boundary: str, spelled: Lexicon) -> None:
+    """Refuse a boundary that is a character of a word, or means something of its own in Egret's files."""
+    if boundary in SPECIAL_TOKENS or boundary.startswith("#") or len(boundary.split()) > 1:
+        raise UsageError(f"--boundary {boundary!r}: a reserved name, or several; choose another")
+    if inside := [word for word, characters in spelled if boundary in characters]:
+        raise EgretError(f"--boundary {boundary}: is a character of {first_few(inside)}; choose another")
+
+
+def make_graph(options: Options, lexicon: Lexicon, tokens: Symbols, words: Symbols, mark: str | None) -> arcs.ArcTable:
+    """L; with `mark`, the symbol after silence (empty: there is no silence), L_disambig of a marked lexicon."""
+    if options.kind == "char" and options.boundary:
+        return bounded_lexicon_graph(lexicon, tokens, words, options.boundary, backoff_loop=mark is not None)
+    pause = (options.silence or None, options.silence_probability)
+    return lexicon_graph(lexicon, tokens, words, *pause, mark or None, backoff_loop=mark is not None)
+
+
 def run(options: Options) -> Outcome:
     normaliser = identity(options.normaliser)
     texts = (text for path in options.cuts for text in references(path).values())
     words = Counter(word for text in texts for word in normalise(text, options.normaliser).split())
     lexicon = make_lexicon(options, words)
-    units = sorted({token for _, tokens in lexicon for token in tokens} | ({options.silence} - {""}))
+    spelled = spelled_lexicon(words) if options.kind == "char" else []
+    between = options.boundary if options.kind == "char" else options.silence
+    units = sorted({token for _, tokens in lexicon + spelled for token in tokens} | ({between} - {""}))
     marked, used = disambiguate(lexicon)
-    silence_mark = f"#{used + 1}" if options.silence else None
+    silence_mark = f"#{used + 1}" if options.silence else ""
     tokens = token_table(units, used + 1 if options.silence else used)
     symbols = word_table(sorted({word for word, _ in lexicon}))
 
@@ -113,14 +152,11 @@ def run(options: Options) -> Outcome:
     write_text(out / "words.txt", format_symbols(symbols))
     write_text(out / "lexicon.txt", write_lexicon(lexicon))
     write_text(out / "lexicon_disambig.txt", write_lexicon(marked))
-    pause: dict[str, Any] = {"silence": options.silence or None, "silence_probability": options.silence_probability}
-    plain = lexicon_graph(lexicon, tokens, symbols, **pause)
-    arcs.save(out / "L.safetensors", plain)
-    graph = lexicon_graph(marked, tokens, symbols, **pause,
-                          silence_disambiguation=silence_mark, backoff_loop=True)  # fmt: skip
+    arcs.save(out / "L.safetensors", make_graph(options, lexicon, tokens, symbols, None))
+    graph = make_graph(options, marked, tokens, symbols, silence_mark)
     arcs.save(out / "L_disambig.safetensors", graph)
     silence = {"token": options.silence, "probability": options.silence_probability} if options.silence else None
-    about = {
+    about: dict[str, Any] = {
         "kind": options.kind,
         "units": len(SPECIAL_TOKENS) + len(units),
         "special": {name: tokens[name] for name in SPECIAL_TOKENS},
@@ -128,6 +164,8 @@ def run(options: Options) -> Outcome:
         "oov": normalise(options.oov, options.normaliser),
         "normaliser": normaliser,
     }
+    if options.kind == "char":
+        about["boundary"] = options.boundary
     write_json(out / "unit.json", about)
     names = ["tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "unit.json"]
     outputs = [out / name for name in [*names, "L.safetensors", "L_disambig.safetensors"]]

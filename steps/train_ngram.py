@@ -2,6 +2,7 @@
 """Estimate an n-gram model with KenLM, or take one from elsewhere, and make its grammar G."""
 
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -185,6 +186,8 @@ def run(options: Options) -> Outcome:
     vocabulary = Vocabulary.of(options)
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(".train_ngram.*"):  # by a run that was killed, for no other one is at work in this folder
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=".train_ngram.", dir=out) as folder:
         outputs, counts = make(options, vocabulary, Path(folder))
     return Outcome(outputs, counts)

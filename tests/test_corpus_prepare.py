@@ -82,10 +82,35 @@ def damaged_flac(path: Path) -> Path:
     return path
 
 
+def damaged_ogg(path: Path, **format: str) -> Path:
+    data = bytearray(record(path, noise(9), **format).read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def drop_page(path: Path, number: int) -> Path:
+    pages = record(path, noise(9)).read_bytes().split(b"OggS")
+    del pages[number]
+    path.write_bytes(b"OggS".join(pages))
+    return path
+
+
+def never_finished(path: Path) -> Path:
+    """The header of a recorder that crashed: as it wrote it when it began."""
+    data = record(path).read_bytes()
+    path.write_bytes(data[:40] + bytes(4) + data[44:])
+    return path
+
+
 def with_nan(path: Path) -> Path:
     samples = noise().astype(np.float32) / 32768
     samples[4000] = np.nan
     return record(path, samples, subtype="FLOAT")
+
+
+def too_loud(path: Path) -> Path:
+    return record(path, noise().astype(np.float32) * 1e5, subtype="FLOAT")
 
 
 BAD = {
@@ -101,6 +126,20 @@ BAD = {
     "damaged flac": (lambda folder: damaged_flac(folder / "x.flac"), "unreadable", "flac decoder"),
     "cut-off mp3": (lambda folder: cut_off(record(folder / "x.mp3", noise(9))), "truncated", "samples"),
     "cut-off sphere": (lambda folder: sphere(folder / "x.sph", announced=9000), "truncated", "16000 of 18000 bytes"),
+    "cut-off au": (lambda folder: cut_off(record(folder / "x.au")), "truncated", "Data Size : 16000 (should be 79"),
+    "cut-off w64": (lambda folder: cut_off(record(folder / "x.w64")), "truncated", "(should be 80"),
+    "cut-off ogg": (lambda folder: cut_off(record(folder / "x.ogg", noise(9))), "truncated", "is not whole"),
+    "ogg without its end": (lambda folder: drop_page(folder / "x.ogg", -1), "truncated", "not marked as the last"),
+    "ogg without a page": (lambda folder: drop_page(folder / "x.ogg", -2), "damaged", "Ogg pages are missing before"),
+    "damaged ogg": (lambda folder: damaged_ogg(folder / "x.ogg"), "damaged", "has another checksum than it says"),
+    "damaged opus": (
+        lambda folder: damaged_ogg(folder / "x.ogg", subtype="OPUS"),
+        "damaged",
+        "has another checksum than it says",
+    ),
+    "unfinished wav": (lambda folder: never_finished(folder / "x.wav"), "damaged", "where its header says 0"),
+    "constant": (lambda folder: record(folder / "x.wav", noise() * 0 + 7), "constant", "damaged or empty"),
+    "raw": (lambda folder: scribble(folder / "x.raw"), "unreadable", "Format not recognised"),
     "shorten": (
         lambda folder: sphere(folder / "x.sph", "pcm,embedded-shorten-v2.00"),
         "unreadable",
@@ -114,6 +153,7 @@ BAD = {
     "two channels": (lambda folder: record(folder / "x.wav", noise(1, 2)), "channels", "2 channels and the listing"),
     "zeros": (lambda folder: record(folder / "x.wav", noise() * 0), "all zeros", "damaged or empty"),
     "NaN": (lambda folder: with_nan(folder / "x.wav"), "NaN or Inf", "damaged or empty"),
+    "out of range": (lambda folder: too_loud(folder / "x.wav"), "out of range", "damaged or empty"),
     "too short": (lambda folder: record(folder / "x.wav", noise(0.05)), "too short", "0.050 s, less than"),
     "too long": (lambda folder: record(folder / "x.wav", noise(61)), "too long", "61.000 s, more than"),
 }
@@ -129,6 +169,17 @@ def test_a_bad_recording_is_rejected_with_its_reason_and_the_others_are_kept(kin
         ("bad", "train", str(audio), reason)
     ]
     assert detail in rejected[0]["detail"]
+
+
+def test_a_name_that_is_not_utf8_is_rejected_and_written_so_that_it_can_be_read(good, tmp_path: Path):
+    strange = said(record(tmp_path / "x.wav").rename(tmp_path / "x\udce9.wav"), "x")
+    kept, rejected = run(tmp_path, [*good, strange])
+    assert kept == ["good0", "good1", "good2"]
+    assert rejected[0]["reason"] == "not UTF-8" and rejected[0]["audio"].endswith("x\\udce9.wav")
+
+
+def test_an_ogg_file_that_is_whole_is_kept(good, tmp_path: Path):
+    assert run(tmp_path, [said(record(tmp_path / "x.ogg", noise(9)))])[0] == ["x"]
 
 
 def test_nan_beyond_the_first_block_of_a_long_recording_is_found(good, tmp_path: Path, monkeypatch):

@@ -4,8 +4,10 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -160,6 +162,93 @@ def test_the_graph_scale_multiplies_the_graph_and_nothing_else(decoder, tmp_path
     assert graph[1.0] < -1
     assert graph[0.5] == pytest.approx(graph[1.0] / 2, abs=1e-3)
     assert graph[2.0] == pytest.approx(graph[1.0] * 2, abs=1e-3)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_the_word_score_is_added_for_each_word(decoder, tmp_path, scale):
+    lang = lang_of(tmp_path)
+    path = [lang.tokens[name] for name in ("x", "y", "z")] + [0, lang.tokens["z"]]
+    log_probs, lengths = one_hot(path, len(lang.units)) * 50, torch.tensor([5])
+    found = {score: decoder.decode(log_probs, lengths, WIDE, scale, score)[0] for score in (0.0, 30.0, -30.0, 0.0)}
+    said = {score: [lang.word_names[word] for word in best.words] for score, best in found.items()}
+    assert said[30.0] in (["a", "be", "c"], ["a", "bee", "c"]) and said[-30.0] == [
+        "ab",
+        "c",
+    ]  # x y z z, most and fewest
+    for score in (30.0, -30.0):
+        plain = found[score].score - score * len(said[score])
+        assert plain <= found[0.0].score + 1e-2
+        if said[score] == said[0.0]:
+            assert plain == pytest.approx(found[0.0].score, abs=1e-2)
+    assert said[0.0] in (said[30.0], said[-30.0])
+
+
+@pytest.fixture
+def without_sure_blanks(k2):
+    from egret.decoding.graph import without_sure_blanks
+
+    return without_sure_blanks
+
+
+@pytest.mark.k2
+def test_of_neighbouring_sure_blanks_the_first_stays(without_sure_blanks):
+    sure, unsure, x = [-0.001, -7.0], [-0.5, -0.9], [-9.0, -0.0001]
+    rows = [[sure, sure, x, sure, sure, sure, x, unsure, sure], [x, x, unsure, sure, sure, sure, sure, sure, sure]]
+    shorter, lengths, scores = without_sure_blanks(torch.tensor(rows), torch.tensor([9, 5]), 0.99)
+    assert lengths.tolist() == [6, 4]
+    assert shorter[0].tolist() == torch.tensor([sure, x, sure, x, unsure, sure]).tolist()
+    assert shorter[1, :4].tolist() == torch.tensor([x, x, unsure, sure]).tolist()
+    assert scores == pytest.approx([-0.003, -0.001])  # beyond an utterance's end nothing counts
+
+
+@pytest.mark.k2
+def test_all_frames_stay_where_nothing_is_sure_enough(without_sure_blanks):
+    log_probs = one_hot([0, 0, 3, 0, 0])
+    assert without_sure_blanks(log_probs, torch.tensor([5]), 1.0)[0] is log_probs
+    assert without_sure_blanks(log_probs, torch.tensor([5]), 0.99)[0].equal(log_probs)  # the blanks have 0.6 at most
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("seed", range(5))
+def test_without_sure_blanks_the_best_path_is_the_same(decoder, tmp_path, seed):
+    log_probs, lengths = random_log_probs(seed, [40, 33, 1, 17, 0], lang_of(tmp_path), spread=4.0)
+    sure = torch.rand(log_probs.shape[:2], generator=torch.Generator().manual_seed(seed)) < 0.6
+    log_probs[sure] = torch.tensor([0.0] + [-9.0] * (log_probs.shape[2] - 1)).log_softmax(0)
+    every = decoder.decode(log_probs, lengths, WIDE, 1.0)
+    fewer = decoder.decode(log_probs, lengths, replace(WIDE, sure_blank=0.99), 1.0)
+    assert [(best.words, best.tokens) for best in fewer] == [(best.words, best.tokens) for best in every]
+    assert [best.score for best in fewer] == pytest.approx([best.score for best in every], abs=1e-3)
+    assert any(best.words for best in every)
+
+
+@pytest.mark.k2
+def test_equal_tokens_stay_apart_without_sure_blanks(decoder, tmp_path):
+    lang = lang_of(tmp_path)
+    z = lang.tokens["z"]
+    path = [0, 0, z, 0, 0, 0, z, 0, 0]
+    log_probs = torch.full((1, len(path), len(lang.units)), -30.0)
+    log_probs[0, range(len(path)), path] = 0.0
+    [best] = decoder.decode(log_probs, torch.tensor([len(path)]), replace(WIDE, sure_blank=0.99), 1.0)
+    assert ([lang.word_names[word] for word in best.words], best.tokens) == (["c"], [z, z])
+
+
+@pytest.mark.k2
+def test_every_scale_is_tried_with_every_word_score(graph, project, decode):
+    said = decode(*HLG, "--dev-cuts", "feats/dev.jsonl", "--hlg.graph-scale", "1", "2", "--hlg.word-score", "0", "-1.5")
+    tried = [(float(scale), float(score)) for scale, score
+             in re.findall(r"'graph_scale': ([\d.]+), 'word_score': ([-\d.]+)", said)]  # fmt: skip
+    assert tried == [(1.0, 0.0), (1.0, -1.5), (2.0, 0.0), (2.0, -1.5)]
+
+
+@pytest.mark.k2
+def test_utterances_without_frames_get_no_words_and_disturb_no_other(decoder, tmp_path):
+    log_probs, lengths = random_log_probs(2, [12, 9, 7], lang_of(tmp_path), spread=3.0)
+    before = decoder.decode(log_probs, lengths, WIDE, 1.0)
+    after = decoder.decode(log_probs, torch.tensor([12, 0, 7]), WIDE, 1.0)
+    assert [after[0], after[2]] == [before[0], before[2]]
+    assert (after[1].words, after[1].tokens, after[1].score) == ([], [], -math.inf)
+    assert decoder.decode(log_probs, torch.tensor([0, 0, 0]), WIDE, 1.0) == [after[1]] * 3
 
 
 @pytest.mark.k2
@@ -323,7 +412,7 @@ def test_without_dev_the_first_scale_is_used_and_said_to_be_fixed(graph, project
     about = read_json(project / "out/test_hlg_1best/params.json")
     assert about["chosen_on"] == "fixed"
     assert about["params"] == {"search_beam": 20.0, "output_beam": 8.0, "min_active": 30, "max_active": 10000,
-                               "graph_scale": 0.7}  # fmt: skip
+                               "sure_blank": 1.0, "graph_scale": 0.7, "word_score": 0.0}  # fmt: skip
     assert [row["id"] for row in hypotheses(project, "test_ctc_greedy")] == [f"test-{number}" for number in range(5)]
 
 
@@ -338,6 +427,29 @@ def test_an_utterance_without_a_path_is_told_of_and_has_no_score(graph, project,
     lines = (project / "out/test_hlg_1best/hyp.jsonl").read_text().splitlines()
     assert json.loads(lines[1]) == {"id": "test-1", "words": [], "tokens": [], "score": {"total": None}}
     assert json.loads(lines[0])["score"]["total"] < 0
+
+
+def test_an_utterance_without_frames_is_told_of_and_gets_no_words(project, decode):
+    make_cuts(project / "feats/test.jsonl", ["a", "be"], [0, 40])
+    assert "1 utterances have no frames and get no words: test-0" in decode(*TEST)
+    rows = hypotheses(project, "test_ctc_greedy")
+    assert rows[0] == {"id": "test-0", "words": [], "tokens": [], "score": {"total": None}}
+    assert rows[1]["score"]["total"] < 0
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("scores", [[], ["--experiment", "exp", "--cuts", "feats/test.jsonl", "--sure-blank", "0.99"]])
+def test_the_measurement_finds_what_kaldi_decoder_finds(graph, project, monkeypatch, capsys, scores):
+    pytest.importorskip("kaldi_decoder")
+    from bench.decode import main
+
+    monkeypatch.chdir(project)
+    common = ["--lang", "lang", "--graph", "graph", "--seconds", "20", "--repeat", "1"]
+    monkeypatch.setattr("sys.argv", ["bench/decode.py", *common, *scores])
+    main()
+    said = capsys.readouterr().out
+    [(utterances, same)] = re.findall(r"search: (\d+) utterances.*the same words in (\d+)", said, re.DOTALL)
+    assert utterances == same and int(same) > 2 and ("encoder: " in said) == bool(scores)
 
 
 # What is refused
@@ -425,6 +537,11 @@ def test_cuts_without_features_are_refused_wherever_they_stand(project, decode):
 def test_an_empty_manifest_is_refused(project, decode):
     (project / "feats/test.jsonl").write_text("")
     assert "feats/test.jsonl: no cuts" in decode(*TEST, code=1)
+
+
+def test_a_manifest_without_a_frame_is_refused(project, decode):
+    make_cuts(project / "feats/test.jsonl", ["a", "be"], [0, 0])
+    assert "feats/test.jsonl: not one of its 2 cuts has a frame" in decode(*TEST, code=1)
 
 
 def test_two_cuts_of_one_id_are_refused(project, decode):

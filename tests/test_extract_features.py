@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from egret.base.files import read_json, read_jsonl, write_jsonl
-from egret.corpus.cuts import write_cuts
-from egret.features.extractor import FbankOptions, make_extractor
+from egret.corpus.cuts import CutIndex, write_cuts
+from egret.features.extractor import FbankOptions, make_extractor, num_frames
 from egret.features.stats import Stats
 from egret.features.store import load_features, load_samples
 
@@ -229,3 +229,56 @@ def test_a_cut_is_plain_json(corpus, extract):
     extract()
     for line in (corpus / "fbank" / "train.jsonl").read_text().splitlines():
         assert json.loads(line)["features"]["storage_type"] == "lilcom_chunky"
+
+
+class TestSpeeds:
+    @pytest.fixture
+    def perturbed(self, corpus, extract):
+        """The training part at three speeds, the test part as it is."""
+        extract("--train-cuts", "cuts/train.jsonl", "--speeds=[0.9,1.0,1.1]", "--nj", "2", parts=["test"])
+        return list(read_jsonl(corpus / "fbank" / "train.jsonl"))
+
+    def test_each_training_cut_stands_beside_its_copies(self, corpus, perturbed):
+        expected = [f"train{number}{suffix}" for number in range(7) for suffix in ("_sp0.9", "", "_sp1.1")]
+        assert [cut["id"] for cut in perturbed] == expected
+        assert CutIndex(corpus / "fbank" / "train.jsonl").at(5)["id"] == "train1_sp1.1"
+
+    def test_other_parts_are_not_perturbed(self, corpus, perturbed):
+        assert list(features_of(corpus / "fbank" / "test.jsonl")) == ["test0", "test1"]
+
+    def test_cuts_at_speed_one_have_the_features_they_have_alone(self, corpus, extract, perturbed):
+        extract(out="plain")
+        for name, features in features_of(corpus / "plain" / "train.jsonl").items():
+            assert (features == features_of(corpus / "fbank" / "train.jsonl")[name]).all()
+
+    def test_lhotse_reads_them(self, corpus, perturbed):
+        from lhotse import CutSet
+
+        cuts = CutSet.from_jsonl(corpus / "fbank" / "train.jsonl")
+        for cut, row in zip(cuts, perturbed, strict=True):
+            assert cut.load_features().shape == (row["features"]["num_frames"], 23)
+            assert cut.num_frames == row["features"]["num_frames"] == num_frames(cut.num_samples, FBANK)
+
+    def test_the_sums_are_over_all_speeds(self, corpus, perturbed):
+        frames = sum(cut["features"]["num_frames"] for cut in perturbed)
+        assert Stats.load(corpus / "fbank" / "train.stats.safetensors").frames == frames
+
+    def test_what_it_says(self, extract):
+        said = extract("--train-cuts", "cuts/train.jsonl", "--speeds", "1.0", "1.1", parts=["test"])
+        assert "train: 14 utterances in and out of 7 at speeds 1.0, 1.1" in said
+
+    @pytest.mark.parametrize("given, said", [
+        (["--speeds", "0.9", "0.9"], "--speeds 0.9 0.9: give each speed once"),
+        (["--speeds", "0.9", "1"], "--speeds: only the cuts of --train-cuts are perturbed"),
+        (["--train-cuts", "cuts/train.jsonl", "--speeds", "0.4"], "--speeds 0.4: must be at least 0.5"),
+        (["--train-cuts", "cuts/train.jsonl", "--speeds", "0.98765"], "--speeds 0.98765: give it with two decimals"),
+        (["--train-cuts", "cuts/test.jsonl"], "two manifests have the same name"),
+    ])  # fmt: skip
+    def test_mistakes(self, extract, given, said):
+        assert said in extract(*given, parts=["test"], code=2)
+
+    def test_no_manifest_at_all(self, corpus, run_step):
+        assert "--train-cuts, --cuts or both" in run_step("extract_features", corpus, "--out", "fbank", code=2)
+
+    def test_cuts_that_lhotse_perturbs_as_it_reads_are_refused(self, corpus, extract, perturbed):
+        assert "give the cuts of stage 0" in extract(parts=["../fbank/train"], out="twice", code=1)

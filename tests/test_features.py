@@ -348,6 +348,37 @@ class TestBatches:
         assert peak < 1_200_000
 
 
+@needs_kaldifeat
+class TestFraming:
+    """Frames are cut out and windowed here; kaldifeat does it too, only slower."""
+
+    @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100])
+    def test_kaldifeat_alone_gives_the_same(self, rate):
+        import kaldifeat
+        import torch
+
+        settings = kaldifeat.FbankOptions()
+        settings.frame_opts.samp_freq = rate
+        settings.frame_opts.dither = 0
+        settings.frame_opts.snip_edges = False
+        settings.mel_opts.num_bins = 23
+        settings.mel_opts.high_freq = -400
+        alone = kaldifeat.Fbank(settings)
+        wave = RNG.normal(0.05, 0.1, 6 * rate).astype(np.float32)
+        _, extract = make_extractor(FbankOptions(sampling_rate=rate, num_mel_bins=23))
+        # More frames than are done at a time, one more and one less than fills them, and few.
+        seconds = [6.0, 4.006, 4.0, 3.994, 0.1, 0.03]
+        waves = [wave[: round(rate * length)] for length in seconds]
+        for given, found in zip(waves, extract(waves), strict=True):
+            assert difference(found, alone(torch.from_numpy(given)).numpy()) < 2e-3
+
+    def test_dither_is_noise_of_the_size_asked_for(self):
+        options = FbankOptions(dither=0.01)
+        [found] = make_extractor(options)[1]([np.zeros(80000, np.float32)])
+        [expected] = make_extractor(FbankOptions())[1]([RNG.normal(0, 0.01, 80000).astype(np.float32)])
+        assert abs(found.mean() - expected.mean()) < 0.1
+
+
 class TestStats:
     FRAMES = RNG.normal([-3, 0, 5], [0.1, 1, 4], (1000, 3)).astype(np.float32)
 

@@ -149,9 +149,16 @@ class TestAFullDisk:
         assert (small_disk / "a.txt").read_text() == "old" and names(small_disk) == ["a.txt"]
 
     def test_tensors(self, small_disk):
-        with pytest.raises(EgretError, match=r"a\.safetensors: cannot be written .* disk full"):
+        with pytest.raises(OSError) as caught:
             write_tensors(small_disk / "a.safetensors", {"x": np.ones(100_000)})
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(small_disk / "a.safetensors"))
         assert names(small_disk) == []
+
+    def test_a_file_in_a_folder_is_named_as_it_would_have_been(self, small_disk):
+        with pytest.raises(OSError) as caught, atomic_path(small_disk / "folder") as part:
+            part.mkdir()
+            write_text(part / "a.txt", "x" * 100_000)
+        assert caught.value.filename == str(small_disk / "folder/a.txt") and names(small_disk) == []
 
 
 class TestJson:

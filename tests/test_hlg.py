@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from egret.base.files import read_json
+from egret.decoding.options import HlgOptions
 from egret.graph import arcs
 from egret.graph.arcs import ArcTable
 from egret.graph.grammar import grammar
@@ -23,6 +24,7 @@ from folders import make_lang, random_log_probs
 from graphs import outputs
 
 FRAMES = 5
+WIDE = HlgOptions(search_beam=1e4, output_beam=1e4, max_active=1_000_000)
 PROBABILITY = 0.3  # of silence: other than one half, so that silence and no silence differ
 
 HOMOPHONES = [("right", ["x", "y"]), ("write", ["x", "y"]), ("wright", ["x", "y"])]
@@ -83,11 +85,9 @@ def best_of_all(case: Case, frames: list[list[float]], scale: float = 1.0, merge
 def decode(case: Case, log_probs: torch.Tensor, lengths: torch.Tensor, scale: float = 1.0) -> list[tuple]:
     """(score, words) of each utterance, with beams so wide that nothing is pruned."""
     from egret.decoding.graph import GraphDecoder
-    from egret.decoding.options import HlgOptions
 
-    wide = HlgOptions(search_beam=1e4, output_beam=1e4, max_active=1_000_000)
     decoder = GraphDecoder(case.folder, case.lang, torch.device("cpu"))
-    found = decoder.decode(log_probs, lengths, wide, scale)
+    found = decoder.decode(log_probs, lengths, WIDE, scale)
     return [(best.score, [case.lang.word_names[word] for word in best.words]) for best in found]
 
 
@@ -162,40 +162,19 @@ def test_with_many_units_equal_neighbours_need_no_blank(k2, tmp_path, monkeypatc
     assert score == pytest.approx(best_of_all(case, log_probs[0].tolist(), merge=False)[0], abs=1e-4)
 
 
-def kaldi_decode(graph: ArcTable, frames: torch.Tensor) -> tuple[float, list[int]]:
-    """Score and word ids of the best path that kaldi-decoder finds."""
-    kaldi_decoder = pytest.importorskip("kaldi_decoder")
-    kaldifst = pytest.importorskip("kaldifst", reason="kaldi-decoder takes its graphs from kaldifst")
-    fst = kaldifst.StdVectorFst()
-    for _ in range(graph.num_states):
-        fst.add_state()
-    fst.start = 0
-    spoken: list[list[int]] = [[]]  # an arc of an Fst has one output: the place of its words in this list
-    for arc, ((source, destination, label), score) in enumerate(
-        zip(graph.arcs.tolist(), graph.scores.tolist(), strict=True)
-    ):
-        if label == -1:
-            fst.set_final(source, -score)
-            continue
-        spoken.append(outputs(graph, arc))
-        # Label 0 is epsilon there: DecodableCtc has the blank on 1.
-        fst.add_arc(source, kaldifst.StdArc(label + 1, len(spoken) - 1 if spoken[-1] else 0, -score, destination))
-    decoder = kaldi_decoder.FasterDecoder(fst, kaldi_decoder.FasterDecoderOptions(beam=1e4))
-    decoder.decode(kaldi_decoder.DecodableCtc(frames.numpy()))
-    found, lattice = decoder.get_best_path()
-    assert found
-    _, _, places, weight = kaldifst.get_linear_symbol_sequence(lattice)
-    return -(weight.value1 + weight.value2), [word for place in places for word in spoken[place]]
-
-
 @pytest.mark.k2
 @pytest.mark.parametrize("lexicon", [PREFIXES, VARIANTS], ids=["prefix", "variant"])
 def test_kaldi_decoder_finds_the_same_in_longer_utterances(k2, tmp_path, lexicon):
+    pytest.importorskip("kaldi_decoder")
+    pytest.importorskip("kaldifst", reason="kaldi-decoder takes its graphs from kaldifst")
+    from bench.decode import kaldi_decode, kaldi_fst
+
     case = compile_case(tmp_path, lexicon, "SIL", 2, seed=9)
     log_probs, lengths = random_log_probs(10, [40, 25], case.lang, spread=3.0)
     found = decode(case, log_probs, lengths)
+    fst, spoken = kaldi_fst(case.graph)
     for frames, length, (score, words) in zip(log_probs, lengths.tolist(), found, strict=True):
-        theirs, said = kaldi_decode(case.graph, frames[:length])
+        theirs, said = kaldi_decode(fst, spoken, frames[:length], WIDE)
         assert [case.lang.word_names[word] for word in said] == words and len(words) > 2
         assert score == pytest.approx(theirs, abs=1e-3)
 

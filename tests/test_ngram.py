@@ -269,6 +269,14 @@ def test_again_with_the_same_is_up_to_date_and_another_order_replaces_the_model(
 
 
 @needs_kenlm
+def test_what_a_killed_run_left_is_removed(project, step):
+    (project / "lm/.train_ngram.abc").mkdir(parents=True)
+    (project / "lm/.train_ngram.abc/raw.arpa").write_text("half an ARPA")
+    step("--cuts", "train.jsonl", "--out", "lm")
+    assert not list((project / "lm").glob(".train_ngram.*"))
+
+
+@needs_kenlm
 def test_perplexity_is_reported_by_part(project, step):
     write_cuts(project / "dev.jsonl", ["YES MAYBE"])
     step("--cuts", "train.jsonl", "--dev-cuts", "dev.jsonl", "test.jsonl", "--order", "1", "--out", "lm")

@@ -33,7 +33,7 @@ def corpus(folder: Path, names: list[str] = NAMES) -> Path:
     for name in names:
         with wave.open(str(waves / f"{name}.wav"), "wb") as out:
             out.setparams((1, 2, 8000, 0, "NONE", ""))
-            out.writeframes(b"\x01\x02" * 8000)
+            out.writeframes(b"\x01\x02\x03\x04" * 4000)
     return folder / "corpus"
 
 

@@ -224,6 +224,8 @@ class Runner:
         if oom_kills() > running.oom_kills:
             victim = "it" if killed else "a process"
             return f"the kernel killed {victim} for want of memory: raise --mem, or run fewer jobs at once"
+        if code is None and running.job.status.exists():
+            return "the file for its exit code is empty: is the disk full?"
         return "something killed it; if memory was short, raise --mem" if killed else ""
 
     def follow(self) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.filename is None:  # as when a disk fills up
             error.filename = str(path)
+        elif str(error.filename).startswith(str(part)):  # in a folder that is being made
+            error.filename = str(path) + str(error.filename)[len(str(part)) :]
         raise
     finally:
         if part.is_dir():
@@ -95,6 +98,7 @@ def write_tensors(path: Path, tensors: dict[str, Any], about: dict[str, str] | N
     """NumPy arrays by name as a safetensors file, with `about` in its header.
 
     Raises:
+      OSError: the disk is full, or something else is wrong with it.
       EgretError: it cannot be written.
     """
     from safetensors import SafetensorError
@@ -104,7 +108,9 @@ def write_tensors(path: Path, tensors: dict[str, Any], about: dict[str, str] | N
         try:
             save_file(tensors, part, metadata=about)
         except SafetensorError as error:
-            raise EgretError(f"{path}: cannot be written ({error}); is the disk full?") from None
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+            raise EgretError(f"{path}: cannot be written ({error})") from None
 
 
 def write_json(path: Path, value: Any) -> None:

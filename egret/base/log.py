@@ -1,5 +1,6 @@
 """Lines on standard output: time, then the message; nothing else writes to the screen."""
 
+import io
 import logging
 import sys
 import time
@@ -12,6 +13,8 @@ log = logging.getLogger("egret")
 
 def set_up_logging(level: str = "info") -> None:
     """Send Egret's messages to standard output and other libraries' warnings along with them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -14,6 +14,7 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,7 @@ def main(step: Step, argv: Sequence[str] | None = None) -> None:
     """Run a program and end the process: 0 done, 1 failed, 2 wrong usage."""
     argv = sys.argv[1:] if argv is None else list(argv)
     options: Any = None
+    threading.excepthook = _thread_failed
     try:
         options = parse(step.options, argv, Path(sys.argv[0]).name, step.description, step.example)
         set_up_logging(options.log_level)
@@ -136,7 +138,7 @@ def main(step: Step, argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _fail(step, options, "interrupted; run it again to go on", 130)
     except OSError as error:
-        message = _system_message(error)
+        message = _system_message(error, options)
         if message is None:
             _record(step, options, repr(error))
             raise
@@ -282,14 +284,22 @@ def _fail(step: Step, options: Any, message: str, code: int) -> None:
     sys.exit(code)
 
 
+def _thread_failed(error: Any) -> None:
+    """A library's thread that the machine failed, as on a full disk, says so in a line: the step meets it as well."""
+    if isinstance(error.exc_value, OSError):
+        log.warning("%s", error.exc_value)
+    else:
+        threading.__excepthook__(error)
+
+
 def _record(step: Step, options: Any, message: str) -> None:
     if options is not None and options.out.is_dir() and not os.environ.get("EGRET_STATUS"):
         write_failure(options.out, step.name, message)
 
 
-def _system_message(error: OSError) -> str | None:
+def _system_message(error: OSError, options: Any) -> str | None:
     """One line for a failure of the machine that a user can mend; None for one that we did not foresee."""
-    name = error.filename or "a file"
+    name = error.filename or getattr(options, "out", "a file")
     advice = {
         errno.ENOSPC: f"{name}: no space left on the disk; free some and run it again",
         errno.EDQUOT: f"{name}: disk quota exceeded; free some and run it again",

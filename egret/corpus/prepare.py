@@ -7,12 +7,12 @@ torch is imported: the cuts are written as Lhotse writes them (tests/test_corpus
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError
-from egret.base.files import digest, read_json, write_json, write_jsonl
+from egret.base.files import digest, read_json, write_json, write_jsonl, write_text
 from egret.base.log import log
 from egret.base.options import option, runtime
 from egret.base.program import Outcome, OutOptions, Step
@@ -24,7 +24,7 @@ from egret.lang.normalise import identity
 __all__ = ["Parts", "PrepareOptions", "Utterance", "prepare_step"]
 
 # Raised by hand when the same corpus would give other cuts; a recipe's own version counts beside it.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(kw_only=True)
@@ -47,31 +47,41 @@ def prepare_step(
     description: str,
     example: str,
     obtain: Callable[[Any], None] | None = None,
+    more_files: Callable[[Any], dict[str, str]] | None = None,
 ) -> Step:
     """The program that prepares a corpus.
 
     `list_parts(options)` gives the utterances of each part in order, without reading audio; it raises
     EgretError where the corpus is not what it should be. It runs at every start, to see whether anything has
     changed. `obtain(options)` runs before it and may download the corpus; `--status` never calls it.
+    `more_files(options)` gives texts of the corpus that later stages read, such as its dictionary, by the name of
+    the file that is left beside the cuts.
     """
     # The listing that was fingerprinted is the one that is worked on.
-    listing: dict[int, Parts] = {}
+    listing: dict[int, tuple[Parts, dict[str, str]]] = {}
+
+    def read(options: PrepareOptions) -> tuple[Parts, dict[str, str]]:
+        return list_parts(options), more_files(options) if more_files else {}
 
     def more_inputs(options: PrepareOptions) -> dict[str, str]:
         options.corpus = options.corpus or last_corpus(options.out)
         identity(options.normaliser)  # an unknown name is wrong usage even where all is up to date
         if obtain is not None and not os.environ.get("EGRET_STATUS"):
             obtain(options)
-        parts = list_parts(options)
+        parts, texts = read(options)
         if not any(parts.values()):
             raise EgretError(f"{name}: the corpus has no utterances; check that its path is right")
         listing.clear()
-        listing[id(options)] = parts
-        return {f"part {part}": fingerprint(utterances) for part, utterances in parts.items()}
+        listing[id(options)] = parts, texts
+        found = {f"part {part}": fingerprint(utterances) for part, utterances in parts.items()}
+        return found | {f"file {name}": digest(text) for name, text in texts.items()}
 
     def run(options: PrepareOptions) -> Outcome:
-        parts = listing.pop(id(options), None)
-        return prepare(list_parts(options) if parts is None else parts, options)
+        parts, texts = listing.pop(id(options)) if id(options) in listing else read(options)
+        outcome = prepare(parts, options)
+        for name, text in texts.items():
+            write_text(options.out / name, text)
+        return replace(outcome, outputs=[*outcome.outputs, *(options.out / name for name in texts)])
 
     return Step(
         name=name,
@@ -168,5 +178,5 @@ def _stop_if_too_many(parts: Parts, checked: Checked, path: Path, allowed: float
 
 
 def _first(checked: Checked) -> str:
-    first = checked.rejected[0]
-    return f"first: {first.utterance.audio}: {first.reason}, {first.detail}"
+    first = checked.rejected[0].row()
+    return f"first: {first['audio']}: {first['reason']}, {first['detail']}"

@@ -21,7 +21,7 @@ class Utterance:
     """One utterance as a corpus lists it.
 
     A recording of several channels needs `channel` (from 0). `problem` is an objection of the listing itself,
-    such as a file name that means nothing: the utterance is rejected and counted with that detail.
+    such as a file name that means nothing: the utterance is rejected with that detail and counted under `reason`.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Utterance:
     channel: int | None = None
     language: str | None = None
     problem: str = ""
+    reason: str = "listing"
 
     @property
     def whole(self) -> bool:
@@ -61,13 +62,19 @@ class Rejected:
 
     def row(self) -> dict[str, str]:
         about = self.utterance
-        return {
+        row = {
             "id": about.id,
             "part": self.part,
             "audio": str(about.audio),
             "reason": self.reason,
             "detail": self.detail,
         }
+        return {name: _writable(value) for name, value in row.items()}
+
+
+def _writable(text: str) -> str:
+    """Text with the bytes of a file name or list that are not UTF-8 (Python keeps them as surrogates) as `\\udce9`."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -113,8 +120,12 @@ def _check_listing(parts: Parts, normaliser: str) -> Iterator[tuple[str, Utteran
         for utterance in utterances:
             text = normalise(utterance.text, normaliser)
             fault = None
+            names = (str(utterance.audio), utterance.id, text, utterance.speaker)
+            foreign = [name for name in names if name != _writable(name)]
             if utterance.problem:
-                fault = BadAudio("listing", utterance.problem)
+                fault = BadAudio(utterance.reason or "listing", utterance.problem)
+            elif foreign:
+                fault = BadAudio("not UTF-8", f"{_writable(foreign[0])!r} has bytes that are not; rename or convert it")
             elif not utterance.id or len(utterance.id.split()) != 1 or not utterance.id.isprintable():
                 fault = BadAudio("bad id", f"the id {utterance.id!r} is empty or has white space in it")
             elif utterance.id in first:

@@ -1,6 +1,8 @@
 """Decoding in HLG with k2: a pruned search over a batch, then the best path of each lattice."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +26,7 @@ class Best:
 
 
 class GraphDecoder:
-    """HLG on a device, at one weight of the graph's scores at a time."""
+    """HLG on a device."""
 
     def __init__(self, folder: Path, lang: Lang, device: torch.device) -> None:
         """Load `HLG.safetensors`.
@@ -38,35 +40,98 @@ class GraphDecoder:
         if about != arcs.identity(lang):
             raise EgretError(f"{path}: made for other units or words than {lang.folder}; run stage 3 again")
         self.graph = graph
-        self.scores = graph.scores.clone()
+        self.added = 0.0  # to the scores of the graph, for each word
 
-    def lattice(self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float) -> k2.Fsa:
-        """Lattices of log probabilities [N, T, V] of lengths [N], longest first."""
-        self.graph.scores = self.scores * graph_scale
+    @cached_property
+    def scores(self) -> Tensor:
+        """The graph's scores as loaded, float32 [A]."""
+        return self.graph.scores.clone()
+
+    @cached_property
+    def word_counts(self) -> Tensor:
+        """How many words each arc says, int32 [A]."""
+        aux = self.graph.aux_labels
+        if not isinstance(aux, k2.RaggedTensor):
+            return (aux > 0).to(torch.int32)
+        before = torch.nn.functional.pad((aux.values > 0).to(torch.int32).cumsum(0, dtype=torch.int32), (1, 0))
+        return torch.diff(before[aux.shape.row_splits(1).long()])
+
+    def add_for_words(self, score: float) -> None:
+        if score != self.added:
+            self.graph.scores = self.scores + score * self.word_counts
+            self.added = score
+
+    def lattice(
+        self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float, word_score: float = 0.0
+    ) -> k2.Fsa:
+        """Lattices of log probabilities [N, T, V] of lengths [N], longest first; scores are divided by the scale.
+
+        The model's scores and the beams are divided by it, which is the same search as with the graph's multiplied:
+        a graph may have millions of arcs, and every batch may try several scales.
+        """
+        self.add_for_words(word_score / graph_scale)
         rows = torch.arange(len(lengths))
         segments = torch.stack([rows, torch.zeros_like(rows), lengths.cpu()], dim=1)
-        dense = k2.DenseFsaVec(log_probs, segments.to(torch.int32))
+        dense = k2.DenseFsaVec(log_probs / graph_scale, segments.to(torch.int32))
         return k2.intersect_dense_pruned(
             self.graph,
             dense,
-            search_beam=options.search_beam,
-            output_beam=options.output_beam,
+            search_beam=options.search_beam / graph_scale,
+            output_beam=options.output_beam / graph_scale,
             min_active_states=options.min_active,
             max_active_states=options.max_active,
         )
 
-    def decode(self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float) -> list[Best]:
+    def decode(
+        self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float, word_score: float = 0.0
+    ) -> list[Best]:
         """The best path of each utterance; one that no path through the graph fits gets no words."""
+        log_probs, lengths, passed_over = without_sure_blanks(log_probs, lengths, options.sure_blank)
         order = torch.argsort(lengths, descending=True, stable=True)
-        paths = k2.shortest_path(
-            self.lattice(log_probs[order], lengths[order], options, graph_scale), use_double_scores=True
-        )
-        found = best_paths(paths)
-        return [found[place] for place in torch.argsort(order).tolist()]
+        order = order[lengths[order] > 0]  # k2 refuses utterances without frames
+        found = [Best([], [], float("-inf"))] * len(lengths)
+        if len(order):
+            lattice = self.lattice(log_probs[order], lengths[order], options, graph_scale, word_score)
+            paths = k2.shortest_path(lattice, use_double_scores=True)
+            for place, best in zip(order.tolist(), best_paths(paths, graph_scale), strict=True):
+                found[place] = replace(best, score=best.score + passed_over[place])
+        return found
 
 
-def best_paths(paths: k2.Fsa) -> list[Best]:
-    """What the linear automata of `shortest_path` say."""
+def without_sure_blanks(log_probs: Tensor, lengths: Tensor, sure: float) -> tuple[Tensor, Tensor, list[float]]:
+    """Leave out frames whose blank has a probability above `sure`, as does that of the frame before.
+
+    A path that has a blank there is as good without them (Chen et al. 2016, "Phone synchronous decoding with CTC
+    lattice"); one frame of each stretch stays, to part equal tokens.
+
+    Args:
+      log_probs: [N, T, V]
+      lengths: [N]
+
+    Returns:
+      Log probabilities [N, T', V], lengths [N], and the score of the blanks that were left out, of each of N.
+    """
+    if sure >= 1 or not len(lengths):
+        return log_probs, lengths, [0.0] * len(lengths)
+    blanks = log_probs[:, :, 0]
+    inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths.to(log_probs.device)[:, None]
+    certain = (blanks > math.log(sure)) & inside
+    left_out = torch.zeros_like(certain)
+    left_out[:, 1:] = certain[:, 1:] & certain[:, :-1]
+    kept = inside & ~left_out
+    counts = kept.sum(dim=1)
+    # The frames that are kept first, in their order.
+    order = torch.argsort((~kept).to(torch.uint8), dim=1, stable=True)[:, : int(counts.max())]
+    shorter = log_probs.gather(1, order[:, :, None].expand(-1, -1, log_probs.shape[2]))
+    return (
+        shorter,
+        counts.to(lengths.device),
+        blanks.masked_fill(~left_out, 0.0).sum(dim=1, dtype=torch.float64).tolist(),
+    )
+
+
+def best_paths(paths: k2.Fsa, scale: float) -> list[Best]:
+    """What the linear automata of `shortest_path` say, their scores multiplied by `scale`."""
     arc_splits = paths.arcs.shape().row_splits(2)[paths.arcs.shape().row_splits(1).long()].tolist()
     labels = paths.labels.cpu()
     scores = paths.scores.detach().cpu()
@@ -80,6 +145,6 @@ def best_paths(paths: k2.Fsa) -> list[Best]:
     for first, last in pairwise(arc_splits):
         spoken = words[word_splits[first] : word_splits[last]]
         frames = torch.unique_consecutive(labels[first:last])
-        score = scores[first:last].sum(dtype=torch.float64).item() if last > first else float("-inf")
+        score = scores[first:last].sum(dtype=torch.float64).item() * scale if last > first else float("-inf")
         best.append(Best(spoken[spoken > 0].tolist(), frames[frames > 0].tolist(), score))
     return best

@@ -18,8 +18,17 @@ class HlgOptions:
     output_beam: float = option(8.0, "and by more than this, in the lattice", above=0)
     min_active: int = option(30, "states kept at a frame whatever the beam", minimum=1)
     max_active: int = option(10000, "states kept at a frame at most", minimum=1)
+    sure_blank: float = option(
+        1.0,
+        "of neighbouring frames whose blank is above this only the first is searched; 1: all are",
+        above=0,
+        maximum=1,
+    )
     graph_scale: list[float] = option(
         [1.0], "weight of the graph's scores against the model's; several: the best on dev is taken", above=0
+    )
+    word_score: list[float] = option(
+        [0.0], "added for each word: above 0 where too many are left out; several: every pair with the scales is tried"
     )
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from egret.base.errors import EgretError, UsageError, first_few, nearest
 from egret.base.files import digest
-from egret.base.log import progress
+from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts
 from egret.decoding.greedy import ctc_greedy
 from egret.decoding.options import METHODS, DecodeOptions
@@ -56,9 +56,7 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
         torch.set_num_threads(options.threads)
     lang = Lang.read(options.lang)
     model, config = load_model(options.experiment, options.weights)
-    if config["units"] != digest(lang.units):
-        raise EgretError(f"{options.experiment}: trained on other units than {options.lang} has; give the lang folder "
-                         f"it was trained with ({config['lang']}) or train again")  # fmt: skip
+    refuse_other_units(options.experiment, config, lang)
     searches: dict[str, Search] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
     for method in options.method:
@@ -69,6 +67,13 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
         else:
             raise UsageError(f"--method {method}: unknown{nearest(method, METHODS)}; there are {', '.join(METHODS)}")
     return Recogniser(model, searches, settings, options.max_duration)
+
+
+def refuse_other_units(experiment: Path, config: dict[str, Any], lang: Lang) -> None:
+    """Raises EgretError unless the model of `experiment` gives scores to the units of the lang folder."""
+    if config["units"] != digest(lang.units):
+        raise EgretError(f"{experiment}: trained on other units than {lang.folder} has; give the lang folder "
+                         f"it was trained with ({config['lang']}) or train again")  # fmt: skip
 
 
 def greedy_search(lang: Lang) -> Search:
@@ -93,12 +98,14 @@ def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[st
     def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
         return [
             hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score)
-            for best in decoder.decode(log_probs, lengths, beams, params["graph_scale"])
+            for best in decoder.decode(log_probs, lengths, beams, params["graph_scale"], params["word_score"])
         ]
 
     fixed = {"search_beam": beams.search_beam, "output_beam": beams.output_beam,
-             "min_active": beams.min_active, "max_active": beams.max_active}  # fmt: skip
-    return search, [{**fixed, "graph_scale": scale} for scale in beams.graph_scale]
+             "min_active": beams.min_active, "max_active": beams.max_active,
+             "sure_blank": beams.sure_blank}  # fmt: skip
+    return search, [{**fixed, "graph_scale": scale, "word_score": score}
+                    for scale in beams.graph_scale for score in beams.word_score]  # fmt: skip
 
 
 def hypothesis(lang: Lang, tokens: list[int], words: list[str], score: float) -> dict[str, Any]:
@@ -122,7 +129,12 @@ def recognise(
     results = [Recognised(method, params) for method, tried in settings.items() for params in tried]
     found: list[dict[str, dict[str, Any]]] = [{} for _ in results]
     encoder = 0.0
-    planned = list(batches(rows, recogniser.max_duration))
+    silent = [row["id"] for row in rows if not row["features"]["num_frames"]]
+    if silent:
+        log.warning("%s: %d utterances have no frames and get no words: %s", cuts, len(silent), first_few(silent))
+        for hypotheses in found:
+            hypotheses.update((name, {"words": [], "tokens": [], "score": {"total": None}}) for name in silent)
+    planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.max_duration))
     for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
         log_probs, lengths = recogniser.model(*load_batch(batch))
@@ -143,6 +155,8 @@ def refuse_unfit(cuts: Path, rows: list[dict], model: CtcModel) -> None:
         raise EgretError(f"{cuts}: no cuts; run stage 0 again")
     if bare := [row["id"] for row in rows if "features" not in row]:
         raise EgretError(f"{cuts}: {first_few(bare)}: no features; give the manifest that stage 1 leaves")
+    if not any(row["features"]["num_frames"] for row in rows):
+        raise EgretError(f"{cuts}: not one of its {len(rows)} cuts has a frame of features; run stage 1 again")
     if twice := [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]:
         raise EgretError(f"{cuts}: {first_few(twice)}: more than one cut of this id; make the manifest again")
     trained_on = len(model.mean)

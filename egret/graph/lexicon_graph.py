@@ -1,7 +1,8 @@
 """L: from tokens to words, with optional silence, as an arc table.
 
 After Kaldi's make_lexicon_fst (Povey et al. 2011): silence may stand at the beginning and after each word,
-with the stated probability.
+with the stated probability. A boundary, where there is one, stands between two words always, and may stand at the
+beginning and at the end.
 """
 
 import math
@@ -34,7 +35,7 @@ def lexicon_graph(
     if silence is None:
         start, loop, after_silence, next_state = 0, 0, None, 1
         rows: list[Row] = []
-        stay, pause = 0.0, None
+        stay = pause = 0.0
     else:
         start, loop, after_silence, next_state = 0, 1, 2, 3
         stay, pause = math.log1p(-silence_probability), math.log(silence_probability)
@@ -47,14 +48,48 @@ def lexicon_graph(
             next_state += 1
     if backoff_loop:
         rows.append((loop, loop, tokens[BACKOFF], words[BACKOFF], 0.0))
-    for word, pronunciation in lexicon:
-        state, output = loop, words[word]
-        for token in pronunciation[:-1]:
-            rows.append((state, next_state, tokens[token], output, 0.0))
-            state, next_state, output = next_state, next_state + 1, 0
-        last = tokens[pronunciation[-1]]
-        rows.append((state, loop, last, output, stay))
-        if after_silence is not None and pause is not None:
-            rows.append((state, after_silence, last, output, pause))
+    ends = [(loop, stay)] if after_silence is None else [(loop, stay), (after_silence, pause)]
+    spoken, next_state = word_arcs(lexicon, tokens, words, loop, ends, next_state)
+    rows += spoken
     rows.append((loop, next_state, FINAL_LABEL, FINAL_LABEL, 0.0))
     return from_rows(rows, final=next_state)
+
+
+def bounded_lexicon_graph(
+    lexicon: Lexicon, tokens: Symbols, words: Symbols, boundary: str, backoff_loop: bool = False
+) -> ArcTable:
+    """L of words with a boundary between them: with `boundary` `_`, a b reads `a _ b`, `_ a _ b`, `a _ b _`.
+
+    Args:
+      boundary: a token that is in no pronunciation.
+      lexicon, backoff_loop: as `lexicon_graph`.
+    """
+    # #0 passes before a word or the end, on one side of the boundary only, or the same words would have two paths.
+    start, loop, spoken, end, next_state = 0, 1, 2, 3, 4
+    edge = tokens[boundary]
+    rows: list[Row] = [(start, loop, 0, 0, 0.0), (start, loop, edge, 0, 0.0)]
+    rows += [(spoken, loop, edge, 0, 0.0), (spoken, end, 0, 0, 0.0)]
+    if backoff_loop:
+        rows += [(state, state, tokens[BACKOFF], words[BACKOFF], 0.0) for state in (loop, end)]
+    arcs, next_state = word_arcs(lexicon, tokens, words, loop, [(spoken, 0.0)], next_state)
+    rows += arcs
+    rows += [(state, next_state, FINAL_LABEL, FINAL_LABEL, 0.0) for state in (loop, end)]
+    return from_rows(rows, final=next_state)
+
+
+def word_arcs(
+    lexicon: Lexicon, tokens: Symbols, words: Symbols, first: int, ends: list[tuple[int, float]], free: int
+) -> tuple[list[Row], int]:
+    """Every pronunciation as a chain of arcs from state `first` to each of `ends`, with its score.
+
+    Returns:
+      The arcs, and the lowest number from `free` on that no state of theirs has.
+    """
+    rows: list[Row] = []
+    for word, pronunciation in lexicon:
+        state, output = first, words[word]
+        for token in pronunciation[:-1]:
+            rows.append((state, free, tokens[token], output, 0.0))
+            state, free, output = free, free + 1, 0
+        rows += [(state, end, tokens[pronunciation[-1]], output, score) for end, score in ends]
+    return rows, free

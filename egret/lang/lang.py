@@ -48,6 +48,16 @@ class Lang:
     def word_names(self) -> list[str]:
         return list(self.words)
 
+    @property
+    def boundary(self) -> str:
+        """The token between spelled words; empty: there is none."""
+        return self.about.get("boundary", "")
+
+    @cached_property
+    def characters(self) -> frozenset[str]:
+        """The units that words are spelled with, where units are characters."""
+        return frozenset(self.units).difference(SPECIAL_TOKENS, {self.boundary})
+
     @cached_property
     def first_disambiguation(self) -> int:
         """The id of `#0`; this token and all above it are disambiguation symbols."""
@@ -60,18 +70,32 @@ class Lang:
         return {word: [self.tokens[token] for token in tokens] for word, tokens in chosen.items()}
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a text that the lexicon does not have and that no out-of-vocabulary word stands for."""
+        """The words of a text that have no tokens: not in the lexicon, and no out-of-vocabulary word stands for them.
+
+        With characters: those with a character that is no unit.
+        """
+        if self.about["kind"] == "char":
+            return [word for word in text.split() if not self.characters.issuperset(word)]
         if self.about["oov"]:
             return []
         return [word for word in text.split() if word not in self.pronunciations]
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, words in their first pronunciation.
+        """Token ids of a text: words in their first pronunciation, or spelled with the boundary between them.
 
         Raises:
           EgretError: a word that the lexicon does not have.
         """
-        if unknown := self.unknown_words(text):
+        unknown = self.unknown_words(text)
+        if self.about["kind"] == "char":
+            if unknown:
+                raise EgretError(f"{self.folder}/tokens.txt lacks characters of {first_few(sorted(set(unknown)))}; "
+                                 f"give steps/prepare_lang.py cuts or a lexicon that has them")  # fmt: skip
+            names: list[str] = []
+            for word in text.split():
+                names += [self.boundary, *word] if names and self.boundary else word
+            return [self.tokens[name] for name in names]
+        if unknown:
             raise EgretError(
                 f"{self.folder}/lexicon.txt lacks {first_few(sorted(set(unknown)))}; add them, or map such words "
                 f"to one of its words with --oov (steps/prepare_lang.py)"
@@ -84,7 +108,13 @@ class Lang:
 
         Phones are cut into words of the lexicon so that the fewest phones are left over, then with the fewest
         words (of homophones the first in the lexicon). Silence is no word, and no word goes on across it.
+        Characters are joined from boundary to boundary; where there is no boundary, each is a word.
         """
+        if self.about["kind"] == "char":
+            spoken = [self.units[token] for token in tokens if self.units[token] not in SPECIAL_TOKENS]
+            if not self.boundary:
+                return spoken
+            return "".join(" " if name == self.boundary else name for name in spoken).split()
         silence = self.about["silence"]["token"] if self.about["silence"] else None
         stretches: list[list[str]] = [[]]
         for name in (self.units[token] for token in tokens):

@@ -17,10 +17,12 @@ Lexicon = list[tuple[str, list[str]]]
 VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 
 
-def read_lexicon(path: Path, literal: bool = False) -> Lexicon:
+def read_lexicon(path: Path, literal: bool = False, words_only: bool = False) -> Lexicon:
     """Read lines of `word token token ...`; blank lines and lines that begin with `;;;` are passed over.
 
-    `literal`: a file that Egret wrote, in which `f(2)` is a word and no variant of `f`, and nothing is a comment.
+    Args:
+      literal: a file that Egret wrote, in which `f(2)` is a word and no variant of `f`, and nothing is a comment.
+      words_only: a list of words will do; tokens that it has are kept.
 
     Raises:
       EgretError: no file, not UTF-8, a word without tokens, no words at all.
@@ -34,7 +36,7 @@ def read_lexicon(path: Path, literal: bool = False) -> Lexicon:
                 if not fields or (fields[0].startswith(";;;") and not literal):
                     continue
                 word, tokens = fields[0] if literal else VARIANT.sub("", fields[0]), fields[1:]
-                if not tokens:
+                if not tokens and not words_only:
                     raise EgretError(f"{path}:{number}: the word {word!r} has no pronunciation; add its tokens")
                 if (word, tuple(tokens)) not in seen:
                     seen.add((word, tuple(tokens)))
@@ -51,6 +53,11 @@ def read_lexicon(path: Path, literal: bool = False) -> Lexicon:
 def word_lexicon(words: Iterable[str]) -> Lexicon:
     """Every word is its own token."""
     return [(word, [word]) for word in sorted(set(words))]
+
+
+def spelled_lexicon(words: Iterable[str]) -> Lexicon:
+    """The tokens of a word are its characters (Unicode code points)."""
+    return [(word, list(word)) for word in sorted(set(words))]
 
 
 def write_lexicon(lexicon: Lexicon) -> str:

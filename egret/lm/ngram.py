@@ -4,8 +4,11 @@ Words of the text that the lexicon lacks are estimated as one word, which become
 model is completed (egret.lm.arpa.complete).
 """
 
+import errno
 import math
+import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -137,6 +140,7 @@ def lmplz(
     Raises:
       EgretError: lmplz failed; with its own last lines.
     """
+    _check_handles(order)
     memory = memory if text.stat().st_size > SMALL_TEXT else "64M"
     command = [tool("lmplz"), "--order", str(order), "--memory", memory, "--temp_prefix", f"{arpa.parent}/"]
     command += ["--arpa", str(arpa)]
@@ -157,6 +161,7 @@ def lmplz(
         raise EgretError(
             f"lmplz cannot estimate discounts of so small a text; allow --discount-fallback auto{_tail(said)}"
         )
+    _check_space(said, arpa.parent)
     reason = "was killed (out of memory?); lower --memory" if code < 0 else f"failed (code {code})"
     raise EgretError(f"lmplz {reason}; its last lines:{_tail(said)}")
 
@@ -183,6 +188,27 @@ def _feed(command: list[str], text: Path, known: frozenset[str], stands_for: str
         return code, said.read().decode(errors="replace")
 
 
+def _check_handles(order: int) -> None:
+    """lmplz waits for ever where it cannot open a file in one of its threads: order 3 takes 13 handles, 6 takes 24.
+
+    Raises:
+      OSError: too few handles are allowed.
+    """
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= allowed < 16 + 8 * order:  # a negative number: as many as you like
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def _check_space(said: str, folder: Path) -> None:
+    """Tell a full disk from KenLM's other failures: it aborts, and its last words may not fit on the disk either.
+
+    Raises:
+      OSError: the disk of this folder is full.
+    """
+    if os.strerror(errno.ENOSPC) in said or shutil.disk_usage(folder).free < 4096:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent))
+
+
 def _tail(said: str, count: int = 4) -> str:
     lines = [line for line in re.split(r"[\r\n]+", said) if line.strip(" *") and not line.startswith(("----", "Name:"))]
     return "".join(f"\n  {line}" for line in lines[-count:]) or " (nothing)"
@@ -204,4 +230,5 @@ def build_binary(arpa: Path, binary: Path, order: int) -> None:
     done = subprocess.run([tool("build_binary"), "probing", str(arpa), str(binary)], capture_output=True)
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace")
+        _check_space(said, binary.parent)
         raise EgretError(f"build_binary failed (code {done.returncode}); its last lines:{_tail(said)}")
