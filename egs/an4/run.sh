@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# AN4: 74 speakers spell names and addresses, say numbers and dates, and give commands to a typewriter; 0.7 hours,
+# 16 kHz, 101 words. A conformer with CTC, phones or characters, a 3-gram of the training transcripts.
+set -euo pipefail
+
+# Knobs
+corpus=               # folder that holds an4, or is it; empty: that of the last time, else a download
+download=download     # folder to download into
+dev=seeded            # one of: seeded first100; whole speakers of both sexes, or what others use
+unit=phone            # one of: phone char; of the lexicon
+encoder=conformer     # one of: conformer tdnn; conf/ENCODER.yaml configures its training
+lm_order=3            # order of the n-gram
+seed=1                # of weights, batches and dropout
+. "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
+
+if [[ $mini == true && -n $corpus ]]; then
+  usage_error "--mini makes its own corpus; leave out --corpus"
+fi
+lang=$data/lang_$unit
+lm=$data/lm_$unit
+graph=$data/graph_${unit}_${lm_order}gram
+model=$exp/${encoder}_$unit${tag:+_$tag}
+
+if stage 0 "corpus: list the recordings, divide off the dev part, read and check each recording, write cuts"; then
+  if [[ $mini == true ]]; then
+    "$EGRET_ROOT/local/mini_corpus.py" --layout an4 --workers "$nj" --out mini/corpus
+    corpus=mini/corpus
+  else
+    corpus=$(resolve_path "$corpus")
+  fi
+  local/prepare.py --cmd "${prep_cmd[*]@Q}" --corpus "$corpus" --download "$download" --dev "$dev" \
+    --out "$data/cuts" --workers "$nj"
+fi
+
+if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
+    --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$data/fbank"
+fi
+
+if stage 2 "lang: the dictionary's words in phones with silence between them, or in characters"; then
+  silence=()
+  if [[ $unit == phone ]]; then
+    silence=(--silence SIL)
+  fi
+  "$steps/prepare_lang.py" --cmd "${prep_cmd[*]@Q}" --kind "$unit" --lexicon "$data/cuts/an4.dic" "${silence[@]}" \
+    --cuts "$data/cuts/train.jsonl" --out "$lang"
+fi
+
+if stage 3 "graph: n-gram of the training transcripts, G, HLG"; then
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang" \
+    --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl --out "$lm"
+  "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang" --grammar "$lm/G_${lm_order}gram.safetensors" \
+    --out "$graph"
+fi
+
+if stage 4 "train: CTC on the encoder's outputs"; then
+  default=conf/$encoder.yaml
+  if [[ $mini == true ]]; then
+    default=conf/mini.yaml
+    set=("model.encoder=$encoder" "${set[@]}")
+  fi
+  config=$(resolve_path "${train_config:-$PWD/$default}")
+  "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
+    --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --seed "$seed" "${set[@]/#/--}" --out "$model"
+fi
+
+if stage 5 "decode, score, report: the scale of the graph and the method are chosen on dev"; then
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
+    --graph "$graph" --dev-cuts "$data/fbank/dev.jsonl" --test-cuts "$data/fbank/test.jsonl" \
+    "${decode_set[@]/#/--}" --out "$model/decode"
+  "$steps/score.py" --decode "$model/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
+  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
+    --cuts "$data"/fbank/{dev,test}.jsonl
+fi
+
+finish
