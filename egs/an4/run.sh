@@ -8,13 +8,17 @@ corpus=               # folder that holds an4, or is it; empty: that of the last
 download=download     # folder to download into
 dev=seeded            # one of: seeded first100; whole speakers of both sexes, or what others use
 unit=phone            # one of: phone char; of the lexicon
-encoder=conformer     # one of: conformer tdnn; conf/ENCODER.yaml configures its training
+encoder=              # one of: conformer tdnn; empty: conformer, but with --mini the fast tdnn
 lm_order=3            # order of the n-gram
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
 if [[ $mini == true && -n $corpus ]]; then
   usage_error "--mini makes its own corpus; leave out --corpus"
+fi
+if [[ -z $encoder ]]; then
+  encoder=conformer
+  [[ $mini == false ]] || encoder=tdnn
 fi
 lang=$data/lang_$unit
 lm=$data/lm_$unit
