@@ -33,6 +33,8 @@ from egret.lang.symbols import (
     word_table,
 )
 
+BOUNDARY = "▁"
+
 
 @dataclass(kw_only=True)
 class Options(OutOptions):
@@ -43,7 +45,7 @@ class Options(OutOptions):
     cuts: list[Path] = infile("training cuts: their words are checked, or are the units", "stage 0", default=[])
     silence: str = option("", "token of optional silence between words; empty: none")
     silence_probability: float = option(0.5, "of silence at the start and after each word", above=0, maximum=0.999)
-    boundary: str = option("▁", "token between the words of --kind char; empty: none, as Chinese is written")
+    boundary: str = option(BOUNDARY, "token between the words of --kind char; empty: none, as Chinese is written")
     oov: str = option("", "word of the lexicon that stands for words it lacks; empty: there is none")
     normaliser: str = option("plain", "text normaliser of the transcripts and of the lexicon's words")
 
@@ -56,6 +58,8 @@ def make_lexicon(options: Options, words: Counter) -> Lexicon:
         raise UsageError("--lexicon goes with phones and characters; whole words are taken from --cuts")
     if options.kind == "char" and (options.silence or options.oov):
         raise UsageError("--kind char: every word is spelled, with --boundary between; leave out --silence and --oov")
+    if options.kind != "char" and options.boundary != BOUNDARY:
+        raise UsageError(f"--boundary goes with --kind char, not with --kind {options.kind}; leave it out")
     if options.lexicon is not None:
         source = str(options.lexicon)
         entries = read_lexicon(options.lexicon, words_only=options.kind == "char")
@@ -114,14 +118,18 @@ def check_names(lexicon: Lexicon, silence: str, source: str) -> None:
         for token in tokens:
             if token in SPECIAL_TOKENS or token.startswith("#"):
                 raise EgretError(f"{source}: the token {token!r} of {word!r} has a reserved name; rename it")
-    if silence in SPECIAL_TOKENS or silence.startswith("#") or len(silence.split()) > 1:
-        raise UsageError(f"--silence {silence!r}: a reserved name, or several; choose another")
+    check_token("--silence", silence)
+
+
+def check_token(option: str, token: str) -> None:
+    """Refuse a token that means something of its own in Egret's files, or cannot be written there."""
+    if token and (token in SPECIAL_TOKENS or token.startswith("#") or token.split() != [token]):
+        raise UsageError(f"{option} {token!r}: a reserved name, or one with white space; choose another")
 
 
 def check_boundary(boundary: str, spelled: Lexicon) -> None:
-    """Refuse a boundary that is a character of a word, or means something of its own in Egret's files."""
-    if boundary in SPECIAL_TOKENS or boundary.startswith("#") or len(boundary.split()) > 1:
-        raise UsageError(f"--boundary {boundary!r}: a reserved name, or several; choose another")
+    """Refuse a boundary that is a character of a word, or a name that cannot be had."""
+    check_token("--boundary", boundary)
     if inside := [word for word, characters in spelled if boundary in characters]:
         raise EgretError(f"--boundary {boundary}: is a character of {first_few(inside)}; choose another")
 

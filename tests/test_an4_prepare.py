@@ -311,6 +311,11 @@ def test_the_recipe_takes_every_choice_that_its_help_names():
         assert subprocess.run(command, capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize("option", ["--dev-utterances", "--dev-seed"])
+def test_first100_takes_no_options_of_the_seeded_part(corpus: Path, option: str):
+    assert "go with --dev seeded" in prepare(corpus, "--dev", "first100", option, "7", code=2)
+
+
 def test_first100_of_fewer_is_refused(corpus: Path):
     assert "the training list has only 32 utterances; use --dev seeded" in prepare(corpus, "--dev", "first100", code=1)
 

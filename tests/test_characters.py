@@ -118,7 +118,7 @@ class TestMistakes:
         assert "--boundary B: is a character of AB, B, BB" in lang_of("--boundary", "B", code=1)
         assert "--boundary C: is a character of AC" in lang_of("--boundary", "C", lexicon="AC\n", code=1)
 
-    @pytest.mark.parametrize("boundary", ["#1", "<blk>", "a b"])
+    @pytest.mark.parametrize("boundary", ["#1", "<blk>", "a b", " "])
     def test_a_reserved_boundary(self, lang_of, boundary):
         assert f"--boundary {boundary!r}: a reserved name" in lang_of("--boundary", boundary, code=2)
 

@@ -293,6 +293,16 @@ class TestStorage:
 class TestRecordings:
     OPTIONS = FbankOptions()
 
+    @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+    def test_samples_are_to_the_bit_those_of_libsndfile(self, tmp_path, subtype):
+        import soundfile
+
+        cut = recording(tmp_path)
+        soundfile.write(tmp_path / "a.wav", np.append(RNG.uniform(-1, 1, 15_999), -1), 16000, subtype)
+        expected, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+        samples = load_samples(cut, self.OPTIONS)
+        assert samples.dtype == np.float32 and (samples == expected).all()
+
     def test_gone(self, tmp_path):
         cut = recording(tmp_path)
         (tmp_path / "a.wav").unlink()

@@ -155,9 +155,12 @@ class TestMistakes:
     def test_reserved_words_as_units(self, prepare):
         assert "the transcripts: the token '<unk>'" in prepare("--kind", "word", texts=["A <unk>"], code=1)
 
-    @pytest.mark.parametrize("silence", ["#1", "<blk>", "S I"])
+    @pytest.mark.parametrize("silence", ["#1", "<blk>", "S I", " "])
     def test_reserved_silence(self, prepare, silence):
         assert f"--silence {silence!r}" in prepare("--silence", silence, code=2)
+
+    def test_a_boundary_where_words_are_not_spelled(self, prepare):
+        assert "--boundary goes with --kind char" in prepare("--boundary", "_", code=2)
 
     def test_an_empty_lexicon(self, prepare):
         assert "the lexicon is empty" in prepare(lexicon="\n", code=1)

@@ -159,7 +159,10 @@ def test_impossible_networks_are_refused(shape, says):
         TdnnOptions(**shape)
 
 
-@pytest.mark.parametrize(("shape", "says"), [({"dim": 10, "heads": 4}, "divide"), ({"kernel": 4}, "an odd number")])
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [({"dim": 10, "heads": 4}, "divide"), ({"kernel": 4}, "an odd number"), ({"strides": []}, "at least one")],
+)
 def test_impossible_conformers_are_refused(shape, says):
     with pytest.raises(UsageError, match=says):
         ConformerOptions(**shape)

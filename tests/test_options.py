@@ -22,6 +22,11 @@ class Optim:
     lr: float = option(0.1, "learning rate", above=0)
     warm_up: int = option(3, "steps", minimum=0, maximum=10)
     layers: list[int] = option([1], "sizes")
+    heads: int = option(2, "of a layer", minimum=1)
+
+    def __post_init__(self) -> None:
+        if 8 % self.heads:
+            raise UsageError("8 does not divide")
 
 
 @dataclass(kw_only=True)
@@ -207,6 +212,7 @@ class TestMistakes:
             (["--optim.warm-up", "11"], "at most 10"),
             (["--optim.warm-up=-1"], "at least 0"),
             (["--scale", "1", "-2"], "at least 0"),
+            (["--optim.heads", "0"], "--optim.heads 0: must be at least 1"),
         ],
     )
     def test_out_of_bounds(self, words, bound):
@@ -252,4 +258,4 @@ def test_options_by_kind():
 
 def test_plain_values_for_yaml():
     plain = as_plain(read("--cuts", "a"))
-    assert plain["cuts"] == ["a"] and plain["optim"] == {"lr": 0.1, "warm_up": 3, "layers": [1]}
+    assert plain["cuts"] == ["a"] and plain["optim"] == {"lr": 0.1, "warm_up": 3, "layers": [1], "heads": 2}

@@ -407,6 +407,17 @@ def test_the_report_leaves_the_experiment_what_it_was_for_the_steps_that_read_it
     assert fingerprint(scored / "exp/tiny") == before
 
 
+def test_the_model_shown_is_the_one_that_was_decoded_with(scored: Path, run_step: Callable[..., str]):
+    write_json(scored / "exp/tiny/decode/.stamp.decode.json", {
+        "version": 1, "options": {"weights": "epoch-030"}, "inputs": {}, "seconds": 1, "finished": "", "outputs": {},
+    })  # fmt: skip
+    assert "epoch-030" in run_report(run_step, scored, code=1)  # there is no such checkpoint
+    checkpoint = scored / "exp/tiny/checkpoints/epoch-030"
+    checkpoint.mkdir(parents=True)
+    (scored / "exp/tiny/final.safetensors").rename(checkpoint / "model.safetensors")
+    assert "utterances 4" in run_report(run_step, scored)
+
+
 def test_an_experiment_without_scores_is_refused_in_one_line(scored: Path, run_step: Callable[..., str]):
     (scored / "exp/tiny/best.json").unlink()
     assert "no scores in it" in run_report(run_step, scored, code=1)
@@ -423,3 +434,10 @@ def test_another_lang_folder_is_refused(scored: Path):
     make_lang(scored / "other", [("X", ["X"])])
     with pytest.raises(EgretError, match="trained on other units"):
         make_page(scored / "exp/tiny", [scored / "fbank/test.jsonl"], scored / "other", 1, 1.0, "final")
+
+
+def test_a_mistyped_experiment_is_refused(tmp_path: Path, run_step: Callable[..., str]):
+    write_jsonl(tmp_path / "dev.jsonl", [])
+    make_lang(tmp_path / "lang", LEXICON)
+    said = run_step("report", tmp_path, "--experiment", "typo", "--lang", "lang", "--cuts", "dev.jsonl", code=1)
+    assert "--experiment typo: no trained model here" in said

@@ -24,6 +24,11 @@ SMALL_CONFORMER = [
     *("--model.encoder", "conformer", "--model.conformer.dim", "16", "--model.conformer.layers", "2"),
     *("--model.conformer.channels", "4", "--model.conformer.kernel", "5"),
 ]
+AUGMENTED = [
+    *SMALL_CONFORMER,
+    *("--intermediate", "0.3", "--specaugment.time-warp", "3", "--specaugment.frequency-warp", "0.1"),
+    *("--specaugment.time-masks", "1", "--specaugment.frequency-masks", "1", "--specaugment.frequency-width", "3"),
+]
 Train = Callable[..., str]
 
 
@@ -67,19 +72,26 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train: Tra
 
 
 def test_the_loss_on_the_middle_of_the_encoder_is_mixed_in(train: Train, tmp_path: Path) -> None:
-    for out, weight in (("without", "0"), ("with", "0.5")):
-        train(out, *SMALL_CONFORMER, "--epochs", "1", "--intermediate", weight)
-    assert weights(tmp_path / "with") != weights(tmp_path / "without")
+    still = ["--optim.lr", "1e-12", "--model.conformer.dropout", "0", "--model.conformer.attention_dropout", "0"]
+    losses = []
+    for weight in ("0", "0.5", "0.9"):
+        train(weight, *SMALL_CONFORMER, *still, "--epochs", "1", "--intermediate", weight)
+        losses.append(json.loads((tmp_path / weight / "checkpoints/epoch-001/state.json").read_text())["train_loss"])
+    end, half, most = losses
+    assert most - end == pytest.approx(1.8 * (half - end), rel=1e-3) and abs(half - end) > 1e-3
+    assert half < 1.2 * end  # a mean of both, not a sum
     assert "--intermediate: a tdnn has no middle" in train("tdnn", "--epochs", "1", "--intermediate", "0.5", code=2)
 
 
-@pytest.mark.parametrize("save_minutes", ["10", "0.00001"])
+@pytest.mark.parametrize(
+    ("save_minutes", "model"), [("10", []), ("0.00001", []), ("0.00001", AUGMENTED)], ids=["epoch", "step", "augmented"]
+)
 def test_a_killed_run_ends_as_one_that_was_not(
-    train: Train, arguments: list[str], tmp_path: Path, save_minutes: str
+    train: Train, arguments: list[str], tmp_path: Path, save_minutes: str, model: list[str]
 ) -> None:
-    train("whole", "--epochs", "6")
+    train("whole", "--epochs", "6", *model)
     command = [sys.executable, ROOT / "steps" / "train.py", *arguments, "--out", "killed", "--epochs", "6"]
-    command += ["--save-minutes", save_minutes]
+    command += ["--save-minutes", save_minutes, *model]
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
                                stdout=subprocess.DEVNULL)  # fmt: skip
     wanted = "epoch-002" if save_minutes == "10" else "step-*"
@@ -89,7 +101,7 @@ def test_a_killed_run_ends_as_one_that_was_not(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed/final.safetensors").exists()
-    said = train("killed", "--epochs", "6", "--save-minutes", save_minutes)
+    said = train("killed", "--epochs", "6", "--save-minutes", save_minutes, *model)
     assert "going on from" in said
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
@@ -100,6 +112,17 @@ def test_another_configuration_is_refused_with_the_difference_and_what_to_do(tra
     said = train("exp", "--epochs", "1", "--optim.lr", "0.5", code=1)
     assert "optim.lr 0.01 -> 0.5" in said and "--tag" in said and "--force" in said
     assert weights(tmp_path / "exp") == before
+
+
+def test_an_option_that_there_was_not_yet_had_its_default(train: Train, tmp_path: Path) -> None:
+    train("exp", "--epochs", "1")
+    begun = tmp_path / "exp/.begun.json"
+    record = json.loads(begun.read_text())
+    del record["options"]["intermediate"], record["options"]["specaugment.time_warp"]
+    begun.write_text(json.dumps(record))
+    train("exp", "--epochs", "2")
+    begun.write_text(json.dumps(record))
+    assert "specaugment.time_warp 0 -> 3" in train("exp", "--epochs", "2", "--specaugment.time_warp", "3", code=1)
 
 
 def test_other_data_is_refused_too(train: Train, tmp_path: Path) -> None:

@@ -121,9 +121,7 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
         values = parser.parse_args(_check_configs(_spell(argv, hints), hints))
     except UsageError as error:
         raise UsageError(f"{_explain(str(error))} (see {prog} --help)") from None
-    result = _build(options, values)
-    _check_limits(result)
-    return result
+    return _build(options, values)
 
 
 def _HelpFormatter(prog: str) -> Any:
@@ -249,28 +247,29 @@ def _dashed(names: str) -> str:
     return ", ".join("--" + name.replace("_", "-") for name in names.split(", "))
 
 
-def _build(options: type[T], values: Any) -> T:
+def _build(options: type[T], values: Any, prefix: str = "") -> T:
     made = {}
     for item in fields(options):  # type: ignore[arg-type]
         value = getattr(values, item.name)
         if item.metadata.get("kind") == "group":
-            value = _build(item.default_factory, value)  # type: ignore[arg-type]
+            value = _build(item.default_factory, value, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        else:  # before the class sees it, which may divide by it
+            _check_limits(_dashed(prefix + item.name), item, value)
         made[item.name] = value
     return options(**made)
 
 
-def _check_limits(options: Any) -> None:
-    for name, item, value in walk(options):
-        at = item.metadata
-        for each in value if isinstance(value, list) else [value]:
-            if not isinstance(each, int | float) or isinstance(each, bool):
-                continue
-            if "minimum" in at and not each >= at["minimum"]:  # so written that NaN is refused
-                raise UsageError(f"--{name.replace('_', '-')} {each}: must be at least {at['minimum']}")
-            if "maximum" in at and not each <= at["maximum"]:
-                raise UsageError(f"--{name.replace('_', '-')} {each}: must be at most {at['maximum']}")
-            if "above" in at and not each > at["above"]:
-                raise UsageError(f"--{name.replace('_', '-')} {each}: must be above {at['above']}")
+def _check_limits(name: str, item: Field, value: Any) -> None:
+    at = item.metadata
+    for each in value if isinstance(value, list) else [value]:
+        if not isinstance(each, int | float) or isinstance(each, bool):
+            continue
+        if "minimum" in at and not each >= at["minimum"]:  # so written that NaN is refused
+            raise UsageError(f"{name} {each}: must be at least {at['minimum']}")
+        if "maximum" in at and not each <= at["maximum"]:
+            raise UsageError(f"{name} {each}: must be at most {at['maximum']}")
+        if "above" in at and not each > at["above"]:
+            raise UsageError(f"{name} {each}: must be above {at['above']}")
 
 
 def as_plain(options: Any) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _kaldifeat(options: FbankOptions) -> "Extract":
     length, shift = int(rate * options.frame_length + 1e-6), int(rate * options.frame_shift + 1e-6)
     width = 2 ** math.ceil(math.log2(length))
     # The Povey window: a Hann window to the power of 0.85.
-    window = torch.hann_window(length, periodic=False, dtype=torch.float64).pow(0.85).float()
+    window = torch.hann_window(length, periodic=False, dtype=torch.float64).pow(0.85).float()[1:]  # it begins with 0
     mean_part = (PREEMPHASIS - 1) * window  # takes from a frame what pre-emphasis leaves of its mean
 
     settings = kaldifeat.FbankOptions()
@@ -125,6 +125,7 @@ def _kaldifeat(options: FbankOptions) -> "Extract":
     settings.mel_opts.low_freq = options.low_freq
     settings.mel_opts.high_freq = options.high_freq
     fbank = kaldifeat.Fbank(settings)
+    framed = torch.zeros(CHUNK, width)  # zero beyond the window for good
 
     def laid_out(waves: "list[np.ndarray]", counts: list[int], firsts: list[int]) -> torch.Tensor:
         """One after the other, each from a multiple of the shift on and mirrored at both ends, so that it has a frame
@@ -149,14 +150,12 @@ def _kaldifeat(options: FbankOptions) -> "Extract":
             if options.dither:
                 sound += torch.randn(len(sound)) * options.dither
             parts = []
-            framed = torch.zeros(CHUNK, width)
             for first in range(0, firsts[-1], CHUNK):
                 here = sound[first * shift : (min(first + CHUNK, firsts[-1]) - 1) * shift + length]
-                emphasised = here.clone()
-                emphasised[1:] -= PREEMPHASIS * here[:-1]  # a frame's first sample does not matter: its weight is 0
+                emphasised = here[1:] - PREEMPHASIS * here[:-1]
                 means = here.unfold(0, length, shift).mean(1, keepdim=True)
-                inside = framed[: len(means), :length]
-                torch.mul(emphasised.unfold(0, length, shift), window, out=inside)
+                inside = framed[: len(means), 1:length]
+                torch.mul(emphasised.unfold(0, length - 1, shift), window, out=inside)
                 inside.addcmul_(means, mean_part)
                 parts.append(fbank.compute(framed[: len(means)]))
             features = torch.cat(parts).numpy() if parts else np.zeros((0, options.num_mel_bins), np.float32)

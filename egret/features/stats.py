@@ -31,9 +31,11 @@ class Stats:
         """Count in features [T, C]."""
         import numpy as np
 
-        self.frames += len(frames)
-        self.total += frames.sum(axis=0, dtype=np.float64)
-        self.squares += np.square(frames, dtype=np.float64).sum(axis=0)
+        values = frames.astype(np.float64)
+        ones = np.ones(len(values))  # a product with them is a sum over frames, and faster than NumPy's
+        self.frames += len(values)
+        self.total += ones @ values
+        self.squares += ones @ np.square(values, out=values)
 
     def __add__(self, other: "Stats") -> "Stats":
         return Stats(self.frames + other.frames, self.total + other.total, self.squares + other.squares)

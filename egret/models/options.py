@@ -27,7 +27,7 @@ class TdnnOptions:
 
 @dataclass(kw_only=True)
 class ConformerOptions:
-    """A conformer; the defaults are the paper's size S."""
+    """A conformer; the defaults are the paper's size S (its kernel of 32 made odd)."""
 
     dim: int = option(144, "width of each block", minimum=2)
     layers: int = option(16, "blocks", minimum=1)
@@ -45,6 +45,8 @@ class ConformerOptions:
             raise UsageError(f"--model.conformer: dim {self.dim} does not divide by heads {self.heads}")
         if self.kernel % 2 == 0:
             raise UsageError("--model.conformer.kernel: an odd number, so that a frame stands in the middle")
+        if not self.strides:
+            raise UsageError("--model.conformer.strides: one number for each convolution, and at least one")
 
 
 @dataclass(kw_only=True)

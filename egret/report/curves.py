@@ -49,7 +49,7 @@ class Line:
 def curves_section(curves: dict[str, Points]) -> Markup:
     """Loss, learning rate and gradient norm, each in a box."""
     charts = [
-        chart("Loss per token", [
+        chart("Loss per token (train: of augmented speech, with any intermediate loss)", [
             Line("train, each step", curves.get("train/loss", []), "faint"),
             Line("train, epoch", curves.get("train/epoch_loss", []), "one", dots=True),
             Line("dev", curves.get("dev/loss", []), "two", dots=True),

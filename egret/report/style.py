@@ -89,12 +89,14 @@ for (const card of document.querySelectorAll('article')) {
   const audio = card.querySelector('audio'), box = card.querySelector('.picture');
   if (!audio || !box) continue;
   const svg = box.querySelector('svg'), cursor = box.querySelector('.cursor'), second = Number(svg.dataset.second);
+  let frame = 0;
   const move = () => {
+    cancelAnimationFrame(frame);  // a touch while it plays would begin a second one
     const x = audio.currentTime * second;
     cursor.setAttribute('transform', `translate(${x} 0)`);
     box.classList.add('playing');
     if (x < box.scrollLeft || x > box.scrollLeft + box.clientWidth - 20) box.scrollLeft = x - 40;
-    if (!audio.paused) requestAnimationFrame(move);
+    if (!audio.paused) frame = requestAnimationFrame(move);
   };
   audio.addEventListener('play', move);
   audio.addEventListener('seeked', move);

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def begin(options: TrainOptions, version: int) -> dict[str, Any]:
         "inputs": {name: fingerprint(path) for name, path in of_kind(options, "input").items() if path},
     }
     if (out / BEGUN).exists() and not forced(options):
-        refuse_if_different(out, read_json(out / BEGUN), asked)
+        refuse_if_different(out, with_defaults(read_json(out / BEGUN), options), asked)
     elif (out / BEGUN).exists():
         log.info("--force: the checkpoints in %s are removed", out)
         for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors"]:
@@ -60,11 +61,22 @@ def forced(options: TrainOptions) -> bool:
     return options.force or os.environ.get("EGRET_FORCE") == "1"
 
 
+def with_defaults(before: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
+    """What an experiment began with; options that there were none of then had what is their default now."""
+    given = {item.name: getattr(options, item.name) for item in fields(options) if required(item)}
+    defaults = as_plain(of_kind(type(options)(**given), "option"))
+    return {**before, "options": {**defaults, **before["options"]}}
+
+
+def required(item: Field) -> bool:
+    return item.default is MISSING and item.default_factory is MISSING
+
+
 def refuse_if_different(out: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:
     """Going on with the same, or with more epochs, is fine; anything else is another experiment."""
     old, new = before["options"], asked["options"]
-    found = [f"{name} {old.get(name)} -> {new.get(name)}" for name in sorted(old.keys() | new.keys())
-             if name != "epochs" and old.get(name) != new.get(name)]  # fmt: skip
+    found = [f"{name} {old.get(name)} -> {value}" for name, value in sorted(new.items())
+             if name != "epochs" and old.get(name) != value]  # fmt: skip
     if new["epochs"] < old["epochs"]:
         found.append(f"epochs {old['epochs']} -> {new['epochs']}")
     read, reads = before["inputs"], asked["inputs"]

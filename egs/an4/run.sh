@@ -16,6 +16,9 @@ seed=1                # of weights, batches and dropout
 if [[ $mini == true && -n $corpus ]]; then
   usage_error "--mini makes its own corpus; leave out --corpus"
 fi
+if [[ -n $train_config && -z $encoder ]]; then
+  usage_error "--train-config: say with --encoder whose configuration it is"
+fi
 if [[ -z $encoder ]]; then
   encoder=conformer
   [[ $mini == false ]] || encoder=tdnn
@@ -61,15 +64,15 @@ if stage 4 "train: CTC on the encoder's outputs"; then
   default=conf/$encoder.yaml
   if [[ $mini == true ]]; then
     default=conf/mini.yaml
-    set=("model.encoder=$encoder" "${set[@]}")
   fi
   config=$(resolve_path "${train_config:-$PWD/$default}")
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
-    --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --seed "$seed" "${set[@]/#/--}" --out "$model"
+    --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
+    "${set[@]/#/--}" --out "$model"
 fi
 
-if stage 5 "decode, score, report: the scale of the graph and the method are chosen on dev"; then
+if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
     --graph "$graph" --dev-cuts "$data/fbank/dev.jsonl" --test-cuts "$data/fbank/test.jsonl" \
     "${decode_set[@]/#/--}" --out "$model/decode"
