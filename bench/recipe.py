@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,11 +33,14 @@ def clean(folder: Path) -> None:
 
 
 def run(folder: Path, options: list[str]) -> tuple[float, float, str]:
-    """Seconds of wall clock, seconds of CPU (user and system, of all that it started), and all that it said."""
+    """Seconds of wall clock, seconds of CPU (user and system, of all that it started), and all that it said.
+
+    A recipe that fails ends the program with the end of what it said.
+    """
     began, spent = time.monotonic(), children()
-    done = subprocess.run(
-        ["./run.sh", *options], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
-    )
+    done = subprocess.run(["./run.sh", *options], cwd=folder, text=True, capture_output=True)
+    if done.returncode:
+        sys.exit(f"run.sh {' '.join(options)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return time.monotonic() - began, children() - spent, done.stdout
 
 
