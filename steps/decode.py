@@ -2,6 +2,7 @@
 """Recognise the dev and test parts by one or several methods; parameters are chosen on dev and applied to test."""
 
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 from egret.base.errors import UsageError, first_few
@@ -63,11 +64,24 @@ def choose(dev_cuts: Path, results: list) -> dict[str, list[dict]]:
 
     texts = {name: text.split() for name, text in references(dev_cuts).items()}
     best: dict[str, tuple[int, dict]] = {}
+    tried = defaultdict(set)
+    for result in results:
+        for name, value in result.params.items():
+            tried[result.method, name].add(value)
+
+    def said(method: str, params: dict) -> str:
+        """The method with those of its parameters of which several values are tried."""
+        varied = [f"{name} {value:g}" for name, value in params.items() if len(tried[method, name]) > 1]
+        return ", ".join([method, *varied])
+
     for result in results:
         errors = count_errors(texts, {hyp["id"]: hyp["words"] for hyp in result.hypotheses}).errors
-        log.info("dev: %s %s: %d errors", result.method, result.params, errors)
+        log.info("dev: %s: %d errors", said(result.method, result.params), errors)
         if result.method not in best or errors < best[result.method][0]:
             best[result.method] = (errors, result.params)
+    for method, (errors, params) in best.items():
+        if len([result for result in results if result.method == method]) > 1:
+            log.info("dev: chosen is %s, with %d errors", said(method, params), errors)
     return {method: [params] for method, (_, params) in best.items()}
 
 

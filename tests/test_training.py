@@ -112,6 +112,7 @@ def test_another_configuration_is_refused_with_the_difference_and_what_to_do(tra
     said = train("exp", "--epochs", "1", "--optim.lr", "0.5", code=1)
     assert "optim.lr 0.01 -> 0.5" in said and "--tag" in said and "--force" in said
     assert weights(tmp_path / "exp") == before
+    assert not list((tmp_path / "exp").glob(".stamp.*.failed.json"))  # the model is whole: it is not called failed
 
 
 def test_an_option_that_there_was_not_yet_had_its_default(train: Train, tmp_path: Path) -> None:

@@ -97,8 +97,12 @@ end_stage() {
   _current_stage=
 }
 
+# finish [EXPERIMENT]: the closing lines, with what the experiment came to when it has been scored.
 finish() {
   end_stage
+  if [[ -n ${1-} && -f $1/best.json ]] && ((stop_stage >= 5)); then
+    "$EGRET_ROOT/utils/result.py" "$1"
+  fi
   say "=== ${0##*/} finished in $SECONDS s === $(now)"
   _finished=true
 }

@@ -16,6 +16,10 @@ class UsageError(EgretError):
     exit_code = 2
 
 
+class Refused(EgretError):
+    """What was asked for would have destroyed what is there. That stays whole: `--status` does not call it failed."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'lr'?` for a misspelt name, or nothing when no known name is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

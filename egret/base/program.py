@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from egret.base.errors import EgretError, UsageError
+from egret.base.errors import EgretError, Refused, UsageError
 from egret.base.log import Meter, log, set_up_logging
 from egret.base.options import StepOptions, as_plain, command_line, of_kind, outdir, parse, runtime
 from egret.base.stamps import (
@@ -278,7 +278,7 @@ def _without_cmd(argv: Sequence[str]) -> list[str]:
 
 
 def _fail(step: Step, options: Any, message: str, code: int) -> None:
-    if not isinstance(sys.exc_info()[1], Launched | UsageError):
+    if not isinstance(sys.exc_info()[1], Launched | UsageError | Refused):
         _record(step, options, message)
     print(f"{step.name}: error: {message}", flush=True, file=sys.stderr)
     sys.exit(code)

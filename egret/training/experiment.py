@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from egret.base.errors import EgretError
+from egret.base.errors import Refused
 from egret.base.files import digest, read_json, write_json
 from egret.base.log import log
 from egret.base.options import as_plain, of_kind
@@ -85,7 +85,7 @@ def refuse_if_different(out: Path, before: dict[str, Any], asked: dict[str, Any]
     if before["version"] != asked["version"]:
         found.append(f"the step's version {before['version']} -> {asked['version']}")
     if found:
-        raise EgretError(
+        raise Refused(
             f"{out} holds a model trained otherwise ({'; '.join(found)}); "
             f"keep both with --tag NAME, or train this one anew with --force"
         )

@@ -81,4 +81,4 @@ if stage 5 "decode, score, report: the graph's scale, the words' score and the m
     --cuts "$data"/fbank/{dev,test}.jsonl
 fi
 
-finish
+finish "$model"

@@ -59,4 +59,4 @@ if stage 5 "decode and score: there is no dev part, so every value is fixed in c
   "$steps/score.py" --decode "$model/decode" --cuts "$data/cuts/test.jsonl" --main-method hlg_1best
 fi
 
-finish
+finish "$model"

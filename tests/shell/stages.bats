@@ -154,3 +154,14 @@ END
   run -0 "$house/utils/status.py" steps.jsonl "0: corpus"
   says 'x    2026-11-21 05:00  1.2 s'
 }
+
+@test "the closing lines say what the experiment came to and where its report is" {
+  mkdir -p exp/m
+  echo '{"method": "hlg_1best", "metric": "wer", "chosen_on": "dev", "dev": {"wer": 8.8235, "ci95": {"wer": [5, 13]}},
+    "test": {"test": {"wer": 8, "ci95": {"wer": [4.9, 11.5]}}}}' >exp/m/best.json
+  touch exp/m/report.html
+  sed -i 's#^finish$#finish exp/m#' run.sh
+  run ./run.sh --stop-stage 5
+  [[ $output == *'dev: WER 8.82 % [5.00, 13.00] by hlg_1best'*'test: WER 8.00 % [4.90, 11.50] by hlg_1best'* ]]
+  [[ $output == *"open in a browser: $PWD/exp/m/report.html"*'run.sh finished'* ]]
+}
