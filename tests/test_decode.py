@@ -237,8 +237,9 @@ def test_equal_tokens_stay_apart_without_sure_blanks(decoder, tmp_path):
 def test_every_scale_is_tried_with_every_word_score(graph, project, decode):
     said = decode(*HLG, "--dev-cuts", "feats/dev.jsonl", "--hlg.graph-scale", "1", "2", "--hlg.word-score", "0", "-1.5")
     tried = [(float(scale), float(score)) for scale, score
-             in re.findall(r"'graph_scale': ([\d.]+), 'word_score': ([-\d.]+)", said)]  # fmt: skip
+             in re.findall(r"dev: hlg_1best, graph_scale ([\d.]+), word_score ([-\d.]+): ", said)]  # fmt: skip
     assert tried == [(1.0, 0.0), (1.0, -1.5), (2.0, 0.0), (2.0, -1.5)]
+    assert "dev: chosen is hlg_1best, graph_scale" in said
 
 
 @pytest.mark.k2

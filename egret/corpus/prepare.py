@@ -145,6 +145,8 @@ def prepare(parts: Parts, options: PrepareOptions) -> Outcome:
             "%s: %d of %d utterances kept, %.2f h, %d speakers, %d words",
             part, about["kept"], about["utterances"], about["hours"], about["speakers"], about["words"],
         )  # fmt: skip
+    if shared := report["speakers_in_several_parts"]:
+        log.info("%d of the speakers are in more than one part", shared)
     counts: dict[str, Any] = {
         "utterances": sum(map(len, parts.values())),
         "kept": sum(map(len, checked.cuts.values())),
