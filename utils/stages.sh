@@ -98,6 +98,7 @@ end_stage() {
 }
 
 # finish [EXPERIMENT]: the closing lines, with what the experiment came to when it has been scored.
+# shellcheck disable=SC2120  # recipes pass it
 finish() {
   end_stage
   if [[ -n ${1-} && -f $1/best.json ]] && ((stop_stage >= 5)); then
@@ -114,6 +115,7 @@ end_recipe() {
   elif (($1 != 0)); then
     explain_failure "$1" >&2
   elif [[ $_finished == false ]]; then
+    # shellcheck disable=SC2119
     finish
   fi
 }

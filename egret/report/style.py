@@ -91,7 +91,7 @@ for (const card of document.querySelectorAll('article')) {
   const svg = box.querySelector('svg'), cursor = box.querySelector('.cursor'), second = Number(svg.dataset.second);
   let frame = 0;
   const move = () => {
-    cancelAnimationFrame(frame);  // a touch while it plays would begin a second one
+    cancelAnimationFrame(frame);  /* a touch while it plays would begin a second one */
     const x = audio.currentTime * second;
     cursor.setAttribute('transform', `translate(${x} 0)`);
     box.classList.add('playing');
