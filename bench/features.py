@@ -12,7 +12,6 @@ memory and one thread. With --bars it fails where the step by wall clock is belo
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,12 +21,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from recipe import ROOT, children
+
 sys.path.insert(0, str(ROOT))
 
-from egret.corpus.cuts import write_cuts  # noqa: E402
-from egret.features.extractor import FbankOptions, make_extractor  # noqa: E402
-from egret.features.store import load_samples  # noqa: E402
+from egret.corpus.cuts import write_cuts
+from egret.features.extractor import FbankOptions, make_extractor
+from egret.features.store import load_samples
 
 BAR = 1500
 IN_MEMORY = 900.0  # seconds of speech for the bare extractors
@@ -55,14 +55,9 @@ def step(folder: Path, cuts: list[dict[str, Any]], options: FbankOptions, jobs: 
     command = [ROOT / "steps" / "extract_features.py", "--cmd", ROOT / "utils" / "run.py", "--nj", str(jobs), "--force"]
     command += ["--cuts", folder / "cuts.jsonl", "--out", folder / "fbank"]
     command += ["--fbank.sampling-rate", str(options.sampling_rate), "--fbank.num-mel-bins", str(options.num_mel_bins)]
-    spent, began = cpu_of_children(), time.monotonic()
+    spent, began = children(), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.monotonic() - began, cpu_of_children() - spent
-
-
-def cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return time.monotonic() - began, children() - spent
 
 
 def cpu_seconds(work: Callable[[], object], times: int = 5) -> float:

@@ -1,22 +1,20 @@
 #!/usr/bin/env python3
 """Shows what an experiment came to: the best method's error rates, and where its report is.
 
-Usage: result.py EXPERIMENT
 For example: result.py exp/conformer_phone
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
-        print(__doc__, file=sys.stdout if sys.argv[1:] in (["-h"], ["--help"]) else sys.stderr)
-        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
-    experiment = Path(sys.argv[1]).absolute()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path, help="folder with best.json")
+    experiment = parser.parse_args().experiment.absolute()
     best = json.loads((experiment / "best.json").read_text(encoding="utf-8"))
     metric = best["metric"]
     parts = {**({best["chosen_on"]: best["dev"]} if best["dev"] else {}), **best["test"]}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from egret.alignment.transcript import pronunciations, transcript_slots
-from egret.alignment.viterbi import Alignment, Span, align, plain
+from egret.alignment.viterbi import BLANK, Alignment, Span, align, plain
 from egret.base.errors import EgretError
 from egret.corpus.audio import BadAudio
 from egret.features.batching import load_batch
@@ -20,8 +20,6 @@ from egret.report.picture import Token, picture
 from egret.report.sound import flac
 from egret.scoring.errors import GAP, Errors
 from egret.scoring.errors import align as align_words
-
-BLANK = 0
 
 
 @dataclass(frozen=True)
