@@ -55,3 +55,8 @@ def run_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> 
         return said
 
     return run
+
+
+@pytest.fixture
+def k2():
+    return pytest.importorskip("k2")

@@ -138,11 +138,6 @@ class TestMistakes:
 # In graphs
 
 
-@pytest.fixture
-def k2():
-    return pytest.importorskip("k2")
-
-
 def said(words: list[str]) -> list[str]:
     """Every way to spell words that a graph lets pass."""
     spoken = "▁".join(words)

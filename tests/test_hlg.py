@@ -91,11 +91,6 @@ def decode(case: Case, log_probs: torch.Tensor, lengths: torch.Tensor, scale: fl
     return [(best.score, [case.lang.word_names[word] for word in best.words]) for best in found]
 
 
-@pytest.fixture
-def k2():
-    return pytest.importorskip("k2")
-
-
 def assert_exact(case: Case, seed: int, scale: float = 1.0, merge: bool = True) -> None:
     log_probs, lengths = random_log_probs(seed, [FRAMES, FRAMES - 1, FRAMES], case.lang, spread=3.0)
     found = decode(case, log_probs, lengths, scale)

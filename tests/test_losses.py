@@ -94,11 +94,6 @@ SAID = ["a b", "c", "b a", "b c"]
 FRAMES = [5, 4, 6, 6]
 
 
-@pytest.fixture
-def k2():
-    return pytest.importorskip("k2")
-
-
 @pytest.mark.k2
 def test_ctc_is_what_k2_says(k2, lang):
     log_probs, lengths = random_log_probs(4, [6, 5, 4], lang)
