@@ -4,14 +4,14 @@
 With --say TEXT --voice VOICE --out FILE.wav it says one text instead.
 """
 
+import importlib
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mini import an4, yesno
-from mini.corpus import Clip, make, speak
+from mini.corpus import Clip, Shape, make, speak
 from mini.espeak import Speaker
 from mini.sound import wav_bytes
 
@@ -23,11 +23,14 @@ from egret.base.program import Outcome, OutOptions, Step, main
 
 @dataclass(kw_only=True)
 class Options(OutOptions):
-    layout: Literal["yesno", "an4"] = option("yesno", "corpus whose folders, names and formats it has")
+    # Each is a module of local/mini/ with a function `plan`.
+    layout: Literal["yesno", "an4", "librispeech", "aishell", "thchs30"] = option(
+        "yesno", "corpus whose folders, names and formats it has"
+    )
     seed: int = option(1, "of texts, speakers and voices", minimum=0)
-    speakers: int = option(24, "training speakers (an4)", minimum=1, maximum=1000)
-    test_speakers: int = option(6, "other speakers, of the test part (an4)", minimum=1, maximum=1000)
-    utterances: int = option(13, "of each speaker (an4)", minimum=1, maximum=1000)
+    speakers: int = option(24, "training speakers (not yesno)", minimum=1, maximum=1000)
+    test_speakers: int = option(6, "other speakers, of each other part (not yesno)", minimum=1, maximum=1000)
+    utterances: int = option(13, "of each speaker (not yesno)", minimum=1, maximum=1000)
     snr: float = option(40.0, "white noise this many decibels below the speech; 0: none", minimum=0)
     workers: int = runtime(os.cpu_count() or 1, "processes", minimum=1)
 
@@ -43,11 +46,8 @@ class SayOptions:
 
 
 def run(options: Options) -> Outcome:
-    snr = options.snr or None
-    if options.layout == "yesno":
-        corpus = yesno.plan(options.seed, snr)
-    else:
-        corpus = an4.plan(options.seed, snr, options.speakers, options.test_speakers, options.utterances)
+    shape = Shape(options.seed, options.snr or None, options.speakers, options.test_speakers, options.utterances)
+    corpus = importlib.import_module(f"mini.{options.layout}").plan(shape)
     files = make(corpus, options.out, options.workers)
     clips = sum(map(len, corpus.speakers))
     return Outcome(files, {"speakers": len(corpus.speakers), "recordings": clips, "texts": len(corpus.texts)})

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from mini.corpus import Clip, Corpus
+from mini.corpus import Clip, Corpus, Shape
 from mini.espeak import Speaker
 
 RATE = 16000
@@ -64,32 +64,32 @@ local/mini_corpus.py of Egret; for trying programs only.
 """
 
 
-def plan(seed: int, snr: float | None, speakers: int, test_speakers: int, utterances: int) -> Corpus:
-    """`speakers` and `test_speakers` of them with `utterances` each; they share no sentence of several words."""
-    random = Random(f"an4 {seed}")
+def plan(shape: Shape) -> Corpus:
+    """Speakers with `utterances` each; they share no sentence of several words."""
+    random = Random(f"an4 {shape.seed}")
     corpus = Corpus(texts={"README": README, **dictionary_files()})
     taken: set[str] = set()
     number = 0
     for part, folder, first, count in (
-        ("train", "an4_clstk", 0, speakers),
-        ("test", "an4test_clstk", speakers, test_speakers),
+        ("train", "an4_clstk", 0, shape.speakers),
+        ("test", "an4test_clstk", shape.speakers, shape.test_speakers),
     ):
         names, transcripts = [], []
         said: set[str] = set()
         for index in range(first, first + count):
             name, speaker = make_speaker(random, index)
             clips = []
-            for place in range(utterances):
+            for place in range(shape.utterances):
                 # Five in thirteen are commands to a typewriter, the others answers to a census.
-                census = place >= utterances * 5 // 13
+                census = place >= shape.utterances * 5 // 13
                 text = new_text(random, census, taken)
                 said.add(text)
                 number += not census
-                take = f"cen{place - utterances * 5 // 13 + 1}" if census else f"an{number}"
+                take = f"cen{place - shape.utterances * 5 // 13 + 1}" if census else f"an{number}"
                 base = f"{folder}/{name}/{take}-{name}-b"
                 names.append(base)
                 transcripts.append(f"<s> {text} </s> ({take}-{name}-b)")
-                clips.append(Clip(f"wav/{base}.sph", speaker, spoken(text), RATE, random.randrange(1 << 32), snr=snr))
+                clips.append(Clip(f"wav/{base}.sph", speaker, spoken(text), RATE, random.randrange(1 << 32), snr=shape.snr))
             corpus.speakers.append(clips)
         taken |= {text for text in said if " " in text}
         corpus.texts[f"etc/an4_{part}.fileids"] = "".join(f"{name}\n" for name in names)

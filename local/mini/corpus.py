@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """How large a corpus is planned; `snr` in decibels, None: no noise. `test_speakers` are those of each part that is
+    not trained on."""
+
+    seed: int = 1
+    snr: float | None = 40.0
+    speakers: int = 24
+    test_speakers: int = 6
+    utterances: int = 13
+
+
+@dataclass(frozen=True)
 class Clip:
     """A recording to make: pieces of text are said one after the other with silence around and between them.
 

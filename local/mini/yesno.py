@@ -2,7 +2,7 @@
 
 from random import Random
 
-from mini.corpus import Clip, Corpus
+from mini.corpus import Clip, Corpus, Shape
 from mini.espeak import Speaker
 
 RECORDINGS, WORDS, RATE = 60, 8, 8000
@@ -14,9 +14,9 @@ the name of a file is what is said in it. Made by local/mini_corpus.py of Egret;
 """
 
 
-def plan(seed: int, snr: float | None) -> Corpus:
-    """The real corpus has 60 recordings too, so nothing is left out."""
-    random = Random(f"yesno {seed}")
+def plan(shape: Shape) -> Corpus:
+    """The real corpus has 60 recordings of one speaker too, so nothing is left out; of the shape, seed and noise count."""
+    random = Random(f"yesno {shape.seed}")
     takes = sorted(random.sample(range(2**WORDS), RECORDINGS))
     clips = []
     for take in takes:
@@ -30,7 +30,7 @@ def plan(seed: int, snr: float | None) -> Corpus:
             lead=random.uniform(0.9, 1.1),
             tail=random.uniform(0.9, 1.1),
             gap=(0.15, 0.35),
-            snr=snr,
+            snr=shape.snr,
         )
         clips.append(clip)
     return Corpus([clips], {"waves_yesno/README": README})
