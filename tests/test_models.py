@@ -24,6 +24,7 @@ SHAPES = pytest.mark.parametrize(
         {"norm": "batch"},
         {"kernels": [5, 3], "dilations": [1, 4], "strides": [2, 3]},
         {"kernels": [1], "dilations": [1], "strides": [4]},
+        {"utterance_mean": True},
         {"kernels": [3, 3, 7], "dilations": [2, 1, 1], "strides": [3, 1, 2], "norm": "batch"},
         {"layers": 2, "heads": 3, "kernel": 5, "channels": 4},
         {"layers": 1, "heads": 2, "kernel": 3, "channels": 3, "strides": [1, 3, 2], "norm": "layer"},
@@ -38,10 +39,11 @@ def make_model(shape: dict, seed: int = 0) -> CtcModel:
     """
     torch.manual_seed(seed)
     shape = {"dim": 12, **shape}
+    utterance_mean = shape.pop("utterance_mean", False)
     if "heads" in shape:
-        options = ModelOptions(encoder="conformer", conformer=ConformerOptions(**shape))
+        options = ModelOptions(encoder="conformer", utterance_mean=utterance_mean, conformer=ConformerOptions(**shape))
     else:
-        options = ModelOptions(tdnn=TdnnOptions(**shape))
+        options = ModelOptions(utterance_mean=utterance_mean, tdnn=TdnnOptions(**shape))
     model = CtcModel(FEATURES, TOKENS, options)
     for tensor in model.state_dict().values():
         if tensor.dim() == 1:
@@ -128,6 +130,15 @@ def test_features_are_normalised_with_the_mean_and_deviation_of_training():
     plain, frames = model(features, lengths)
     model.set_normalisation(mean, deviation)
     shifted, _ = model(features * deviation + mean, lengths)
+    for row, count in enumerate(frames.tolist()):
+        assert torch.allclose(plain[row, :count], shifted[row, :count], atol=1e-4)
+
+
+def test_with_its_own_mean_taken_off_an_utterance_is_the_same_on_any_microphone():
+    model = make_model({"utterance_mean": True})
+    features, lengths = make_batch()
+    plain, frames = model(features, lengths)
+    shifted, _ = model(features + torch.arange(float(FEATURES)), lengths)
     for row, count in enumerate(frames.tolist()):
         assert torch.allclose(plain[row, :count], shifted[row, :count], atol=1e-4)
 

@@ -86,7 +86,8 @@ def model_options(chosen: dict[str, Any]) -> ModelOptions:
     options_class = type(getattr(ModelOptions(), encoder))
     if missing := {item.name for item in fields(options_class)} - dict(chosen[encoder]).keys():
         raise ValueError(f"{encoder} lacks {first_few(sorted(missing))}")
-    return ModelOptions(encoder=encoder, **{encoder: options_class(**chosen[encoder])})
+    utterance_mean = bool(chosen.get("utterance_mean", False))  # older models have none
+    return ModelOptions(encoder=encoder, utterance_mean=utterance_mean, **{encoder: options_class(**chosen[encoder])})
 
 
 def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict[str, Any]]:

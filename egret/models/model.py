@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from egret.models.conformer import Conformer
+from egret.models.masking import frame_mask
 from egret.models.options import ModelOptions
 from egret.models.tdnn import Tdnn
 
@@ -21,6 +22,7 @@ class CtcModel(nn.Module):
         super().__init__()
         self.encoder = ENCODERS[options.encoder](features, getattr(options, options.encoder))
         self.head = nn.Linear(self.encoder.out_dim, tokens)
+        self.utterance_mean = options.utterance_mean
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(features))
@@ -33,16 +35,21 @@ class CtcModel(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities [N, T', V] and their lengths [N] of features [N, T, C] of lengths [N]."""
-        x, lengths, _ = self.encoder(self.normalise(features), lengths)
+        x, lengths, _ = self.encoder(self.normalise(features, lengths), lengths)
         return self.head(x).log_softmax(dim=2), lengths
 
     def with_middle(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What forward gives, and log probabilities [N, T', V] by the same head from the middle of the encoder."""
-        x, lengths, middle = self.encoder(self.normalise(features), lengths)
+        x, lengths, middle = self.encoder(self.normalise(features, lengths), lengths)
         return self.head(x).log_softmax(dim=2), lengths, self.head(middle).log_softmax(dim=2)
 
-    def normalise(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.deviation
+    def normalise(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features [N, T, C] of lengths [N] with the mean and deviation that the model expects."""
+        mean = self.mean
+        if self.utterance_mean:
+            spoken = frame_mask(lengths, features.shape[1]).unsqueeze(2)
+            mean = (features * spoken).sum(1, keepdim=True) / spoken.sum(1, keepdim=True)
+        return (features - mean) / self.deviation
 
     def output_frames(self, frames: int) -> int:
         """How many frames come out of so many: what CTC has for its tokens."""

@@ -54,6 +54,9 @@ class ModelOptions:
     """The acoustic model."""
 
     encoder: Literal["tdnn", "conformer"] = option("tdnn", "which encoder; its options are in the group of its name")
+    utterance_mean: bool = option(
+        False, "features lose the mean of their own utterance, not that of the training part: for other microphones"
+    )
     tdnn: TdnnOptions = group(TdnnOptions)
     conformer: ConformerOptions = group(ConformerOptions)
 
