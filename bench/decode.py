@@ -43,7 +43,7 @@ def made_up(lang: Lang, seconds: float, frame_seconds: float, seed: int) -> list
     gap = max(1, round(0.08 / frame_seconds))
     paths, frames = [], 0
     while frames * frame_seconds < seconds:
-        text = " ".join(rng.choices(list(lang.pronunciations), k=rng.randint(1, 10)))
+        text = " ".join(rng.choices(lang.word_names[1:-3], k=rng.randint(1, 10)))
         paths.append([frame for token in lang.encode(text) for frame in [token] + [0] * (gap - 1)] + [0])
         frames += len(paths[-1])
     paths.sort(key=len, reverse=True)

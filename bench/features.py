@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Time stage 1, from recordings to stored filter banks, beside the bare extractors.
 
-    bench/features.py --corpus DIR [--hours 6] [--jobs 2] [--bars]
+    bench/features.py --corpus DIR [--hours 6] [--jobs 2] [--storage float16] [--bars]
 
 DIR is any folder with recordings below it (WAV, FLAC, SPHERE); they are listed as often as it takes to come to the
 hours, for the start of a process counts little on a corpus of some size. Rates are hours of speech per core-hour. The
-step counts by wall clock, all its jobs' cores from start to end, and by CPU time, which says more on a busy machine;
-`without start-up` is what the last five sixths of the list took beyond the first. The bare extractors have waves in
-memory and one thread. With --bars it fails where the step by wall clock is below 1,500.
+step counts by CPU time, user and system, of all that it starts, and by wall clock, all its jobs' cores from start to
+end, which says little on a busy machine; `without start-up` is what the last five sixths of the list took beyond the
+first. The bare extractors have waves in memory and one thread. With --bars it fails where the step by CPU time is
+below 1,500.
 """
 
 import argparse
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from egret.corpus.cuts import write_cuts
 from egret.features.extractor import FbankOptions, make_extractor
-from egret.features.store import load_samples
+from egret.features.store import ARCHIVES, load_samples
 
 BAR = 1500
 IN_MEMORY = 900.0  # seconds of speech for the bare extractors
@@ -49,11 +50,13 @@ def cuts_of(corpus: Path) -> list[dict[str, Any]]:
     return found
 
 
-def step(folder: Path, cuts: list[dict[str, Any]], options: FbankOptions, jobs: int) -> tuple[float, float]:
+def step(
+    folder: Path, cuts: list[dict[str, Any]], options: FbankOptions, jobs: int, storage: str
+) -> tuple[float, float]:
     """Seconds of wall clock and of CPU time that the step took on cuts."""
     write_cuts(folder / "cuts.jsonl", cuts)
     command = [ROOT / "steps" / "extract_features.py", "--cmd", ROOT / "utils" / "run.py", "--nj", str(jobs), "--force"]
-    command += ["--cuts", folder / "cuts.jsonl", "--out", folder / "fbank"]
+    command += ["--cuts", folder / "cuts.jsonl", "--out", folder / "fbank", "--storage", storage]
     command += ["--fbank.sampling-rate", str(options.sampling_rate), "--fbank.num-mel-bins", str(options.num_mel_bins)]
     spent, began = children(), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -108,6 +111,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=6.0, help="of speech, recordings taken several times if need be")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--num-mel-bins", type=int, default=80)
+    parser.add_argument("--storage", default="float16", choices=list(ARCHIVES), help="float16, as in AN4's recipe")
     parser.add_argument("--bars", action="store_true", help="exit 1 where the bar is not reached")
     options = parser.parse_args()
     recordings = cuts_of(options.corpus)
@@ -123,13 +127,13 @@ def main() -> None:
           f"load at the start: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")  # fmt: skip
     rates = bare_rates(recordings, fbank)
     with tempfile.TemporaryDirectory() as house:
-        wall_few, cpu_few = step(Path(house), few, fbank, options.jobs)
-        wall, cpu = step(Path(house), cuts, fbank, options.jobs)
-    by_wall = hours * 3600 / (wall * options.jobs)
+        wall_few, cpu_few = step(Path(house), few, fbank, options.jobs, options.storage)
+        wall, cpu = step(Path(house), cuts, fbank, options.jobs, options.storage)
+    by_cpu = hours * 3600 / cpu
     rates |= {
-        f"the step, {options.jobs} jobs, wall clock": by_wall,
+        f"the step, {options.jobs} jobs, wall clock": hours * 3600 / (wall * options.jobs),
         "    without start-up": (hours - first) * 3600 / ((wall - wall_few) * options.jobs),
-        f"the step, {options.jobs} jobs, CPU time": hours * 3600 / cpu,
+        f"the step, {options.jobs} jobs, CPU time": by_cpu,
         "    without start-up ": (hours - first) * 3600 / (cpu - cpu_few),
     }
     bare = next(iter(rates.values()))
@@ -137,8 +141,8 @@ def main() -> None:
     for name, rate in rates.items():
         print(f"{name:40} {rate:12,.0f} {rate / bare:14.0%}")
     print(f"the step took {wall:.1f} s of wall clock and {cpu:.1f} s of CPU time")
-    if options.bars and by_wall < BAR:
-        sys.exit(f"the bar was not reached: {BAR} hours of speech per core-hour, by wall clock")
+    if options.bars and by_cpu < BAR:
+        sys.exit(f"the bar was not reached: {BAR} hours of speech per core-hour, by CPU time")
 
 
 if __name__ == "__main__":

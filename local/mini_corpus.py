@@ -24,7 +24,7 @@ from egret.base.program import Outcome, OutOptions, Step, main
 @dataclass(kw_only=True)
 class Options(OutOptions):
     # Each is a module of local/mini/ with a function `plan`.
-    layout: Literal["yesno", "an4", "librispeech", "aishell", "thchs30"] = option(
+    layout: Literal["yesno", "an4", "librispeech", "aishell", "thchs30", "own", "own_zh"] = option(
         "yesno", "corpus whose folders, names and formats it has"
     )
     seed: int = option(1, "of texts, speakers and voices", minimum=0)

@@ -7,9 +7,11 @@ from pathlib import Path
 from egret.base.errors import EgretError
 from egret.base.files import write_json
 from egret.base.log import log
-from egret.base.options import infile
+from egret.base.options import infile, option
 from egret.base.program import Outcome, OutOptions, Step, main
 from egret.graph import arcs
+from egret.graph.syllable_graph import compile_syllable_graph
+from egret.graph.topology import Topology
 from egret.lang.lang import Lang
 from egret.lang.symbols import BACKOFF
 
@@ -18,6 +20,12 @@ from egret.lang.symbols import BACKOFF
 class Options(OutOptions):
     lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
     grammar: Path = infile("G of an n-gram, G_<n>gram.safetensors", "steps/train_ngram.py (stage 3)")
+    topology: Topology = option(
+        "auto",
+        "of CTC; standard: quadratic in the units; modified: linear, equal neighbours need no blank between them; "
+        "auto: modified for more than 500 units",
+    )
+    lg: bool = option(False, "leave LG too, with which steps/pinyin_to_text.py makes text of syllables")
 
 
 def run(options: Options) -> Outcome:
@@ -37,13 +45,27 @@ def run(options: Options) -> Outcome:
     highest = int(grammar.arcs[:, 2].max(initial=0))
     if highest >= len(lang.words):
         raise EgretError(f"{options.grammar}: word id {highest} is not in {options.lang}/words.txt; make G again")
-    graph, report = compile_hlg(lexicon, grammar, len(lang.units), lang.first_disambiguation, lang.words[BACKOFF])
+    sizes = len(lang.units), lang.first_disambiguation, lang.words[BACKOFF]
+    graph, report = compile_hlg(lexicon, grammar, *sizes, options.topology)
     if not graph.num_arcs:
         raise EgretError(f"{options.grammar}: no sentence passes through both L and G; is the LM of another lexicon?")
     arcs.save(options.out / "HLG.safetensors", graph, arcs.identity(lang))
     write_json(options.out / "report.json", report)
     log.info("HLG: %(states)d states, %(arcs)d arcs, %(seconds).1f s, peak memory %(peak_memory_mib)d MiB", report)
-    return Outcome([options.out / "HLG.safetensors"], report)
+    return Outcome([options.out / "HLG.safetensors", *leave_lg(options, lang, grammar)], report)
+
+
+def leave_lg(options: Options, lang: Lang, grammar: arcs.ArcTable) -> list[Path]:
+    """Write LG where it is asked for; one of an earlier run does not stay."""
+    path = options.out / "LG.safetensors"
+    if not options.lg:
+        path.unlink(missing_ok=True)
+        return []
+    graph = compile_syllable_graph(lang, grammar)
+    if not graph.num_arcs:
+        raise EgretError(f"{options.grammar}: no sentence passes through both L and G; is the LM of another lexicon?")
+    arcs.save(path, graph, arcs.identity(lang))
+    return [path]
 
 
 STEP = Step(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recognise the dev and test parts by one or several methods; parameters are chosen on dev and applied to test."""
+"""Recognise dev and test parts by one or several methods; parameters are chosen on dev and applied to test."""
 
 import shutil
 from collections import defaultdict
@@ -22,12 +22,13 @@ def run(options: DecodeOptions) -> Outcome:
     outputs: list[Path] = []
     counts: dict[str, int] = {}
     if options.dev_cuts:
-        results, took = recognise(recogniser, options.dev_cuts, settings)
-        dev = part_name(options.dev_cuts)
-        settings, chosen_on = choose(options.dev_cuts, results), dev
-        results = [result for result in results if result.params in settings[result.method]]
-        outputs += leave(options.out, dev, results, took, chosen_on)
-        counts[dev] = len(results[0].hypotheses)
+        heard = {cuts: recognise(recogniser, cuts, settings) for cuts in options.dev_cuts}
+        chosen_on = " ".join(map(part_name, heard))
+        settings = choose({cuts: results for cuts, (results, _) in heard.items()})
+        for cuts, (results, took) in heard.items():
+            results = [result for result in results if result.params in settings[result.method]]
+            outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
+            counts[part_name(cuts)] = len(results[0].hypotheses)
     else:
         for method, tried in settings.items():
             if len(tried) > 1:
@@ -51,18 +52,27 @@ def remove_others(out: Path, written: list[Path]) -> None:
 
 def refuse_equal_names(options: DecodeOptions) -> None:
     """Hypotheses lie in folders named after their part: two parts of one name would overwrite each other."""
-    manifests = {*options.test_cuts, *([options.dev_cuts] if options.dev_cuts else [])}
+    manifests = {*options.test_cuts, *options.dev_cuts}
     names = [part_name(path) for path in manifests]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"--test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
+        raise UsageError(f"--dev-cuts, --test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
 
 
-def choose(dev_cuts: Path, results: list) -> dict[str, list[dict]]:
-    """Each method's setting with the fewest word errors on dev; of equals the first."""
+def choose(heard: dict[Path, list]) -> dict[str, list[dict]]:
+    """Each method's setting with the fewest word errors on all dev parts together; of equals the first.
+
+    `heard` has for each manifest the same methods and settings in the same order.
+    """
     from egret.corpus.cuts import references
     from egret.scoring.errors import count_errors
 
-    texts = {name: text.split() for name, text in references(dev_cuts).items()}
+    results = next(iter(heard.values()))
+    errors_of = [0] * len(results)
+    for cuts, of_part in heard.items():
+        texts = {name: text.split() for name, text in references(cuts).items()}
+        for place, result in enumerate(of_part):
+            hypotheses = {hyp["id"]: hyp["words"] for hyp in result.hypotheses}
+            errors_of[place] += count_errors(texts, hypotheses).errors
     best: dict[str, tuple[int, dict]] = {}
     tried = defaultdict(set)
     for result in results:
@@ -74,8 +84,7 @@ def choose(dev_cuts: Path, results: list) -> dict[str, list[dict]]:
         varied = [f"{name} {value:g}" for name, value in params.items() if len(tried[method, name]) > 1]
         return ", ".join([method, *varied])
 
-    for result in results:
-        errors = count_errors(texts, {hyp["id"]: hyp["words"] for hyp in result.hypotheses}).errors
+    for result, errors in zip(results, errors_of, strict=True):
         log.info("dev: %s: %d errors", said(result.method, result.params), errors)
         if result.method not in best or errors < best[result.method][0]:
             best[result.method] = (errors, result.params)

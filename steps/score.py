@@ -3,10 +3,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from egret.base.errors import EgretError, first_few
-from egret.base.files import write_json
+from egret.base.files import read_json, write_json
 from egret.base.log import log
 from egret.base.options import StepOptions, infile, option, outdir
 from egret.base.program import Outcome, Step, main
@@ -19,7 +19,8 @@ from egret.lang.normalise import identity
 class Options(StepOptions):
     decode: Path = outdir("folder of decodings, exp/<name>/decode; scores are left beside each hyp.jsonl")
     cuts: list[Path] = infile("manifests with the transcripts; a manifest's name is that of its part", "stage 0")
-    dev_part: str = option("", "part on which the best method is chosen; empty: there is none")
+    dev_part: list[str] = option([], "parts on which, all together, the best method is chosen; none: there is none")
+    note: str = option("", "what is to be known about the parts; shown with the scores and kept in best.json")
     main_method: str = option("", "without a dev part, the method that counts")
     metric: Literal["wer", "cer"] = option("wer", "what the best method is chosen by")
     normaliser: str = option("", "text normaliser of transcripts and hypotheses; empty: the model's, else plain")
@@ -59,32 +60,54 @@ def normaliser_of(options: Options) -> str:
 
 def model_normaliser(config: Path) -> str:
     """The name under `normaliser` in an experiment's config.yaml; "" where there is none."""
+    entry = settings(config).get("normaliser")
+    return str(entry.get("name") or "") if isinstance(entry, dict) else ""
+
+
+def syllable_lang(config: Path) -> Path | None:
+    """The lang folder that the model was trained with, where its units are syllables and it is still there."""
+    folder = Path(str(settings(config).get("lang") or ""))
+    unit = folder / "unit.json"
+    return folder if unit.is_file() and read_json(unit).get("kind") == "syllable" else None
+
+
+def settings(config: Path) -> dict[str, Any]:
+    """The content of an experiment's config.yaml; empty where there is none.
+
+    Raises:
+      EgretError: it cannot be read.
+    """
     import yaml
 
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return ""
+        return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise EgretError(f"{config}: cannot be read ({why}); train again, or say --normaliser NAME") from None
-    entry = content.get("normaliser") if isinstance(content, dict) else None
-    return str(entry.get("name") or "") if isinstance(entry, dict) else ""
+    return content if isinstance(content, dict) else {}
 
 
 def more_inputs(options: Options) -> dict[str, str]:
     """What is scored, and how its text is normalised."""
     files = [path / name for path in decodings(options.decode) for name in ("hyp.jsonl", "params.json")]
     found = {str(path.relative_to(options.decode)): fingerprint(path) for path in files}
+    lang = syllable_lang(options.decode.parent / "config.yaml")
+    if lang:
+        found |= {f"lang {name}": fingerprint(lang / name) for name in ("unit.json", "tokens.txt", "lexicon.txt")}
     return {**found, "normaliser": normaliser_of(options)}
 
 
 def run(options: Options) -> Outcome:
+    from egret.lang.lang import Lang
     from egret.scoring.best import choose_best
     from egret.scoring.report import LEAVES, References, read_params, score_decoding
     from egret.scoring.tables import score_table
 
     normaliser = normaliser_of(options)
+    lang_folder = syllable_lang(options.decode.parent / "config.yaml")
+    lang = Lang.read(lang_folder) if lang_folder else None
     manifests = {part_name(path): path for path in options.cuts}
     parts: dict[str, References] = {}
     scores = []
@@ -94,12 +117,15 @@ def run(options: Options) -> Outcome:
         if part not in manifests:
             raise EgretError(f"{folder}: is of the part {part!r}, --cuts has {first_few(manifests)}; add its manifest")
         if part not in parts:
-            parts[part] = References.read(manifests[part], normaliser)
-        scores.append(score_decoding(folder, parts[part], normaliser))
-    best = choose_best(scores, options.dev_part, options.main_method, options.metric)
+            parts[part] = References.read(manifests[part], normaliser, lang)
+        scores.append(score_decoding(folder, parts[part], normaliser, lang))
+    dev_parts = [part for part in options.dev_part if part]
+    best = choose_best(scores, dev_parts, options.main_method, options.metric)
+    if options.note:
+        best["note"] = options.note
     write_json(options.decode.parent / "best.json", best)
-    print(score_table(scores), end="", flush=True)
-    how = f"chosen on {options.dev_part}" if options.dev_part else "fixed beforehand"
+    print(score_table(scores) + (f"note: {options.note}\n" if options.note else ""), end="", flush=True)
+    how = f"chosen on {best['chosen_on']}" if dev_parts else "fixed beforehand"
     log.info("best: %s (%s)", best["method"], how)
     outputs = [folder / name for folder in folders for name in LEAVES]
     missing = sum(score["missing"] for score in scores)

@@ -17,6 +17,7 @@ from egret.base.log import log
 from egret.base.options import infile, option, runtime
 from egret.base.program import Outcome, OutOptions, Step, main
 from egret.corpus.cuts import part_name
+from egret.lang.segment import Segmentation, Segmenter, segmenter
 from egret.lang.symbols import read_symbols
 from egret.lm.arpa import UNKNOWN_NAMES
 from egret.lm.ngram import RESERVED, TextCounts
@@ -39,16 +40,18 @@ class Options(OutOptions):
     prune: list[int] = option([], "leave out n-grams seen no more often than this, by order: 0 0 1", minimum=0)
     discount_fallback: Literal["auto", "always", "never"] = option("auto", "fixed discounts, for small texts")
     normaliser: str = option("", "text normaliser; empty: that of --lang")
+    segment: Segmentation = option("none", "cut normalised text into words of --lang: by longest match or by jieba")
     memory: str = runtime("1G", "memory for sorting (lmplz --memory)")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of the lexicon, what stands for other words, and the normaliser of both."""
+    """The words of the lexicon, what stands for other words, the normaliser of both, and how text is cut."""
 
     words: frozenset[str]
     oov: str
     normaliser: str
+    segment: Segmenter
 
     @property
     def known(self) -> frozenset[str]:
@@ -66,7 +69,8 @@ class Vocabulary:
         about = read_json(about_path) if about_path.exists() else {}
         normaliser = options.normaliser or about.get("normaliser", {}).get("name", "plain")
         identity(normaliser)  # refuses a name that there is not
-        return cls(frozenset(symbols.keys() - RESERVED), about.get("oov") or "", normaliser)
+        words = frozenset(symbols.keys() - RESERVED)
+        return cls(words, about.get("oov") or "", normaliser, segmenter(options.segment, words))
 
 
 def check(options: Options) -> None:
@@ -85,13 +89,14 @@ def check(options: Options) -> None:
         raise UsageError(f"--dev-cuts: perplexity is reported by part, and {first_few(twice)} is there already")
 
 
-def transcripts(cuts: list[Path], normaliser: str) -> Iterator[str]:
+def transcripts(cuts: list[Path], vocabulary: Vocabulary) -> Iterator[str]:
+    """The normalised transcripts in words of the vocabulary."""
     from egret.corpus.cuts import references
     from egret.lang.normalise import normalise
 
     for path in cuts:
         for text in references(path).values():
-            yield normalise(text, normaliser)
+            yield vocabulary.segment(normalise(text, vocabulary.normaliser))
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,8 @@ def estimate(options: Options, vocabulary: Vocabulary, work: Path, raw: Path) ->
     from egret.lm.ngram import SURROGATE, estimate_unigrams, lmplz, sentences_of, write_training_text
 
     def sentences() -> Iterator[str]:
-        yield from transcripts(options.cuts, vocabulary.normaliser)
-        yield from sentences_of(options.text, vocabulary.normaliser)
+        yield from transcripts(options.cuts, vocabulary)
+        yield from map(vocabulary.segment, sentences_of(options.text, vocabulary.normaliser))
 
     counts = write_training_text(work / "train.txt", sentences())
     where = first_few(map(str, [*options.cuts, *options.text]))
@@ -171,7 +176,7 @@ def perplexities(
             with open_text(train) as lines:
                 results[TRAINING_TEXT] = perplexity(binary, islice(lines, 0, None, every), known, unknown)
         for path in options.dev_cuts:
-            results[part_name(path)] = perplexity(binary, transcripts([path], vocabulary.normaliser), known, unknown)
+            results[part_name(path)] = perplexity(binary, transcripts([path], vocabulary), known, unknown)
     except ImportError as error:
         log.warning("no perplexity: the module kenlm cannot be imported (%s); run local/install.sh", error)
         return {"missing": "the Python module kenlm"}
@@ -237,6 +242,7 @@ def make(options: Options, vocabulary: Vocabulary, work: Path) -> tuple[list[Pat
         "method": None if options.arpa else "Witten-Bell" if order == 1 else "modified Kneser-Ney (lmplz)",
         "discount_fallback": made.fell_back,
         "normaliser": identity(vocabulary.normaliser),
+        "segment": options.segment,
         "sentences": text.sentences,
         "words": text.tokens,
         "empty_lines": text.empty,

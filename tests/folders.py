@@ -13,7 +13,7 @@ from torch import Tensor
 from egret.base.files import digest, write_jsonl
 from egret.base.options import as_plain
 from egret.features.extractor import FbankOptions
-from egret.features.store import Archive
+from egret.features.store import LilcomArchive
 from egret.lang.lang import Lang
 from egret.lang.lexicon import Lexicon, write_lexicon
 from egret.models.files import build_model, save_config, save_weights
@@ -47,9 +47,11 @@ def make_lang(
     return Lang.read(folder)
 
 
-def transcribed(lang: Lang, texts: Sequence[str]) -> SimpleNamespace:
+def transcribed(lang: Lang, texts: Sequence[str], spoken: Sequence[str] = ()) -> SimpleNamespace:
     """What a loss needs of a batch."""
-    return SimpleNamespace(targets=[lang.encode(text) for text in texts], texts=list(texts))
+    spoken = list(spoken) or [""] * len(texts)
+    targets = [lang.encode(*each) for each in zip(texts, spoken, strict=True)]
+    return SimpleNamespace(targets=targets, texts=list(texts), spoken=spoken)
 
 
 def random_log_probs(seed: int, lengths: Sequence[int], lang: Lang, spread: float = 2.0) -> tuple[Tensor, Tensor]:
@@ -84,7 +86,7 @@ def make_cuts(path: Path, texts: Sequence[str], frames: Sequence[int], seed: int
     storage = path.with_suffix(".lca")
     cuts = []
     with open(storage, "wb") as file:
-        archive = Archive(file, storage, FbankOptions(num_mel_bins=features), "noise")
+        archive = LilcomArchive(file, storage, FbankOptions(num_mel_bins=features), "noise")
         for number, (text, count) in enumerate(zip(texts, frames, strict=True)):
             name = f"{path.stem}-{number}"
             cut = {"id": name, "start": 0, "duration": count / 100, "channel": 0, "recording": {"id": name},

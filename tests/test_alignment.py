@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from egret.alignment.transcript import pronunciations, transcript_slots
 from egret.alignment.viterbi import Alignment, align, plain
 from egret.base.errors import EgretError
+from egret.lang.transcript import Transcripts
 from folders import make_lang
 
 
@@ -91,22 +91,21 @@ def test_a_word_may_be_heard_in_any_pronunciation_with_silence_around_it(tmp_pat
     spoken = ["SIL", "AH", "B", "IY"]
     log_probs = np.log(np.full((4, len(lang.units)), 0.01))
     log_probs[range(4), [lang.tokens[name] for name in spoken]] = np.log(0.9)
-    found = align(log_probs, transcript_slots("A BEE", lang, pronunciations(lang)))
+    found = align(log_probs, Transcripts(lang).slots("A BEE"))
     assert [lang.units[span.token] for span in found.spans] == spoken
 
 
 def test_a_lexicon_without_silence_has_none(tmp_path: Path):
     lang = make_lang(tmp_path, LEXICON)
-    assert transcript_slots("BEE", lang, pronunciations(lang)) == [[[lang.tokens["B"], lang.tokens["IY"]]]]
+    assert Transcripts(lang).slots("BEE") == [[[lang.tokens["B"], lang.tokens["IY"]]]]
 
 
 def test_a_word_outside_the_lexicon_is_heard_as_the_one_that_stands_for_such(tmp_path: Path):
     lang = make_lang(tmp_path, LEXICON, oov="BEE")
-    known = pronunciations(lang)
-    assert transcript_slots("COW", lang, known) == transcript_slots("BEE", lang, known)
+    assert Transcripts(lang).slots("COW") == Transcripts(lang).slots("BEE")
 
 
 def test_a_word_that_nothing_stands_for_is_named(tmp_path: Path):
     lang = make_lang(tmp_path, LEXICON)
     with pytest.raises(EgretError, match="COW"):
-        transcript_slots("COW", lang, pronunciations(lang))
+        Transcripts(lang).slots("COW")

@@ -25,6 +25,8 @@ STEPS: dict[str, list[str]] = {
     "prepare": ["egs/an4/local/prepare.py", "--corpus", "corpus", "--out", "OUT"],
     "features": ["steps/extract_features.py", "--cuts", "prepare/train.jsonl", "prepare/test.jsonl",
                  "--nj", str(SHARES), "--fbank.extractor", "lhotse", "--out", "OUT"],
+    "float16": ["steps/extract_features.py", "--cuts", "prepare/train.jsonl", "--storage", "float16",
+                "--fbank.extractor", "lhotse", "--out", "OUT"],
     "lang": ["steps/prepare_lang.py", "--lexicon", "prepare/an4.dic", "--cuts", "prepare/train.jsonl", "--out", "OUT"],
     "lm": ["steps/train_ngram.py", "--order", "3", "--lang", "lang", "--cuts", "prepare/train.jsonl", "--out", "OUT"],
     "graph": ["steps/compile_graph.py", "--lang", "lang", "--grammar", "lm/G_3gram.safetensors", "--out", "OUT"],
@@ -41,7 +43,7 @@ MARKS = {step: [pytest.mark.skip("KenLM or k2 is not installed")] for step in LA
 MARKS["graph"] = [pytest.mark.k2, *MARKS.get("graph", [])]
 EVERY_STEP = pytest.mark.parametrize("step", [pytest.param(step, marks=MARKS.get(step, [])) for step in STEPS])
 # Files that say neither when nor where they were made.
-SAME_EVERY_TIME = {".safetensors", ".lca", ".txt", ".gz", ".bin", ".dic"}
+SAME_EVERY_TIME = {".safetensors", ".lca", ".h5", ".txt", ".gz", ".bin", ".dic"}
 
 
 def arguments(step: str, out: Path) -> list[str]:

@@ -108,7 +108,7 @@ class TestWordsAndTokens:
 
     def test_a_word_with_a_character_that_is_no_unit_is_unknown(self, lang_of):
         lang = lang_of()
-        assert lang.unknown_words("OAB XA A▁B") == ["XA", "A▁B"]
+        assert lang.outside("OAB XA A▁B") == ["XA", "A▁B"]
         with pytest.raises(EgretError, match=r"tokens.txt lacks characters of A▁B, XA; give"):
             lang.encode("OAB XA A▁B")
 

@@ -275,7 +275,8 @@ def test_a_part_of_which_nothing_is_left_stops_the_step(good, tmp_path: Path):
 def test_cuts_are_what_lhotse_writes(good, tmp_path: Path):
     lhotse = pytest.importorskip("lhotse")
     stereo = said(record(tmp_path / "s.wav", noise(3, 2)), "s", channel=1, start=0.5, end=2.25, language="English")
-    run(tmp_path, [*good, stereo])
+    spoken = said(record(tmp_path / "t.wav", noise(2)), custom={"syllables": "zhe4 shi4"})
+    run(tmp_path, [*good, stereo, spoken])
     rows = list(read_cuts(tmp_path / "cuts/train.jsonl"))
     cuts = list(lhotse.CutSet.from_jsonl(tmp_path / "cuts/train.jsonl"))
     assert [cut.to_dict() for cut in cuts] == rows
@@ -326,6 +327,17 @@ def test_texts_pass_through_the_normaliser(good, tmp_path: Path):
     assert next(read_cuts(tmp_path / "cuts/train.jsonl"))["supervisions"][0]["text"] == "ÉTUDE"
 
 
+def test_what_else_is_said_of_an_utterance_stands_with_its_text(good, tmp_path: Path):
+    run(tmp_path, [replace(good[0], custom={"syllables": "zhe4 shi4"}), good[1]])
+    first, second = (cut["supervisions"][0] for cut in read_cuts(tmp_path / "cuts/train.jsonl"))
+    assert first["custom"] == {"syllables": "zhe4 shi4"} and "custom" not in second
+
+
+def test_what_else_is_said_must_be_text_that_can_be_written(good, tmp_path: Path):
+    kept, rejected = run(tmp_path, [replace(good[0], custom={"syllables": "a\udce9"}), *good[1:]])
+    assert len(kept) == 2 and [row["reason"] for row in rejected] == ["not UTF-8"]
+
+
 def make_step(utterances: list[Utterance], **more):
     return prepare_step("prepare_it", 1, PrepareOptions, lambda _: {"train": utterances}, "It.", "it", **more)
 
@@ -337,6 +349,7 @@ def make_step(utterances: list[Utterance], **more):
         lambda one: replace(one, speaker="other"),
         lambda one: replace(one, id="other"),
         lambda one: replace(one, end=0.5),
+        lambda one: replace(one, custom={"syllables": "a1"}),
         lambda one: (os.utime(one.audio, (1, 1)), one)[1],
         lambda one: (one.audio.unlink(), one)[1],
     ],

@@ -105,6 +105,54 @@ class TestOutput:
         assert len(modes) == 1
 
 
+class TestStorage:
+    def test_float16_is_closer_to_the_features(self, corpus, extract):
+        extract("--storage", "float16", "--nj", "2")
+        _, compute = make_extractor(FBANK)
+        for cut in read_jsonl(corpus / "fbank" / "train.jsonl"):
+            assert np.abs(load_features(cut) - compute([load_samples(cut, FBANK)])[0]).max() <= 1 / 256
+
+    def test_lhotse_reads_float16(self, corpus, extract):
+        from lhotse import CutSet
+
+        extract("--storage", "float16", "--nj", "2")
+        cuts = CutSet.from_jsonl(corpus / "fbank" / "train.jsonl")
+        for name, features in features_of(corpus / "fbank" / "train.jsonl").items():
+            assert (cuts[name].load_features() == features).all()
+
+    def test_the_other_storage_is_a_reason_and_leaves_nothing_of_the_first(self, corpus, extract):
+        extract()
+        assert "again, because: storage lilcom -> float16" in extract("--storage", "float16")
+        assert {path.name for path in (corpus / "fbank").rglob("t*.*5")} == {"train.h5", "test.h5"}
+        assert not list((corpus / "fbank").rglob("*.lca"))
+
+    def test_a_damaged_archive_of_float16_is_made_again(self, corpus, extract):
+        extract("--storage", "float16")
+        archive = corpus / "fbank" / "split1" / "1" / "train.h5"
+        whole = archive.read_bytes()
+        archive.write_bytes(whole[:1000])
+        assert "output split1/1/train.h5 changed" in extract("--storage", "float16")
+        assert archive.read_bytes() == whole
+
+    def test_broken_off_half_way_there_is_no_archive_and_run_again_a_whole_one(self, corpus, extract, monkeypatch):
+        from egret.features import store
+
+        def add(self, cut, features):
+            if cut["id"] == "train3":
+                raise KeyboardInterrupt
+            return whole(self, cut, features)
+
+        extract("--storage", "float16", out="whole")
+        whole = store.Archive.add
+        with monkeypatch.context() as patched:
+            patched.setattr(store.Archive, "add", add)
+            assert "interrupted" in extract("--storage", "float16", code=130)
+        assert not [path for path in (corpus / "fbank").rglob("*") if ".h5" in path.name]
+        extract("--storage", "float16")
+        one, other = (corpus / out / "split1" / "1" / "train.h5" for out in ("whole", "fbank"))
+        assert one.read_bytes() == other.read_bytes()
+
+
 class TestJobs:
     @pytest.mark.parametrize("jobs", [2, 3, 9])
     def test_any_number_of_jobs_gives_the_same(self, corpus, extract, jobs):

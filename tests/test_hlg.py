@@ -17,6 +17,7 @@ from egret.decoding.options import HlgOptions
 from egret.graph import arcs
 from egret.graph.arcs import ArcTable
 from egret.graph.grammar import grammar
+from egret.graph.topology import Topology, is_modified
 from egret.lang.lang import Lang
 from egret.lang.symbols import BACKOFF
 from exhaustive import Lexicon, Ngram, alignments, random_ngram, sayings, word_sequences
@@ -54,7 +55,9 @@ class Case:
     report: dict
 
 
-def compile_case(folder: Path, lexicon: Lexicon, silence: str | None, order: int, seed: int) -> Case:
+def compile_case(
+    folder: Path, lexicon: Lexicon, silence: str | None, order: int, seed: int, topology: Topology = "auto"
+) -> Case:
     from egret.graph.hlg import compile_hlg
 
     lang = make_lang(folder / "lang", lexicon, silence, PROBABILITY)
@@ -62,7 +65,7 @@ def compile_case(folder: Path, lexicon: Lexicon, silence: str | None, order: int
     g = grammar(ngram.write(folder / "lm.arpa"), lang.folder / "words.txt", order)
     lexicon_graph = arcs.load(lang.folder / "L_disambig.safetensors")
     units, first = len(lang.units), lang.first_disambiguation
-    graph, report = compile_hlg(lexicon_graph, g, units, first, lang.words[BACKOFF])
+    graph, report = compile_hlg(lexicon_graph, g, units, first, lang.words[BACKOFF], topology)
     arcs.save(folder / "HLG.safetensors", graph, arcs.identity(lang))
     return Case(folder, lexicon, silence, ngram, lang, graph, report)
 
@@ -145,16 +148,21 @@ def test_without_any_scale_only_the_model_counts_and_with_much_only_the_graph(k2
 
 @pytest.mark.k2
 @pytest.mark.parametrize("lexicon", [REPEATS, VARIANTS], ids=["rep", "variant"])
-def test_with_many_units_equal_neighbours_need_no_blank(k2, tmp_path, monkeypatch, lexicon):
-    import egret.graph.hlg
-
-    monkeypatch.setattr(egret.graph.hlg, "LARGEST_STANDARD_TOPOLOGY", 0)
-    case = compile_case(tmp_path, lexicon, "SIL", 2, seed=7)
+def test_with_the_modified_topology_equal_neighbours_need_no_blank(k2, tmp_path, lexicon):
+    case = compile_case(tmp_path, lexicon, "SIL", 2, seed=7, topology="modified")
     assert_exact(case, seed=8, merge=False)
     log_probs, lengths = random_log_probs(8, [2], case.lang)
     log_probs[:, :, case.lang.tokens["x"]] = 5.0  # x x within two frames: with blanks it would not fit
     [(score, _)] = decode(case, log_probs, lengths)
     assert score == pytest.approx(best_of_all(case, log_probs[0].tolist(), merge=False)[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("topology", "units", "modified"),
+    [("auto", 500, False), ("auto", 501, True), ("standard", 5000, False), ("modified", 5, True)],
+)
+def test_the_topology_is_modified_where_units_are_many_or_it_is_said(topology, units, modified):
+    assert is_modified(topology, units) is modified
 
 
 @pytest.mark.k2
@@ -236,6 +244,16 @@ def test_the_step_leaves_graph_and_report(k2, run_step, project):
     assert arcs.about(project / "graph/HLG.safetensors") == arcs.identity(Lang.read(project / "lang"))
     assert f"HLG: {graph.num_states} states, {graph.num_arcs} arcs" in said
     assert "up to date" in run_step("compile_graph", project, *COMPILE)
+
+
+@pytest.mark.k2
+def test_the_step_takes_the_topology_that_is_asked_for(k2, run_step, project):
+    sizes = {}
+    for topology in ("auto", "standard", "modified"):
+        run_step("compile_graph", project, *COMPILE, "--topology", topology)
+        sizes[topology] = read_json(project / "graph/report.json")["arcs"]
+    assert sizes["auto"] == sizes["standard"] != sizes["modified"]
+    assert "'standard'" in run_step("compile_graph", project, *COMPILE, "--topology", "standard", code=2)
 
 
 @pytest.mark.k2

@@ -137,7 +137,7 @@ class TestMistakes:
         assert "become RED: NEW (1x)" in prepare("--oov", "RED", texts=["A NEW"])
         lang = Lang.read(tmp_path / "lang")
         assert lang.encode("A NEW") == lang.encode("A RED")
-        assert lang.unknown_words("A NEW") == []
+        assert lang.outside("A NEW") == []
 
     @pytest.mark.parametrize("kind", ["phone", "word"])
     def test_the_word_for_others_must_be_there_itself(self, prepare, kind):
@@ -171,8 +171,12 @@ class TestMistakes:
     def test_phones_without_a_lexicon(self, run_step, tmp_path):
         assert "needs --lexicon" in run_step("prepare_lang", tmp_path, "--out", "lang", code=2)
 
-    def test_a_word_of_which_nothing_is_seen(self, prepare):
-        assert "has no visible character" in prepare(lexicon="A a\n\u200b b\n", code=1)
+    def test_a_word_of_which_nothing_is_seen_is_left_out_and_said(self, prepare):
+        said = prepare(lexicon="A a\n\u200b b\n")
+        assert "1 words are none in text normalised as plain, and left out: '\\u200b'" in said and "words 1" in said
+
+    def test_a_lexicon_of_which_nothing_is_seen(self, prepare):
+        assert "no word is left when normalised as plain" in prepare(lexicon="\u200b b\n", code=1)
 
     def test_a_word_that_becomes_a_reserved_one(self, prepare):
         assert "the word '<s>' has a reserved name" in prepare("--normaliser", "lower", lexicon="<S> a\n", code=1)
@@ -217,7 +221,7 @@ class TestWordsAndTokens:
 
     def test_a_word_that_the_lexicon_lacks(self, lang_of):
         lang = lang_of()
-        assert lang.unknown_words("A NEW B NEW") == ["NEW", "NEW"]
+        assert lang.outside("A NEW B NEW") == ["NEW", "NEW"]
         with pytest.raises(EgretError, match=r"lexicon.txt lacks NEW; add them, or map"):
             lang.encode("A NEW B NEW")
 

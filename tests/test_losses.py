@@ -174,3 +174,13 @@ def test_words_outside_the_lexicon_are_trained_as_the_oov_word(k2, tmp_path):
     strange = loss(log_probs, lengths, transcribed(lang, ["a never"])).item()
     assert strange == loss(log_probs, lengths, transcribed(lang, ["a c"])).item()
     assert strange != loss(log_probs, lengths, transcribed(lang, ["a b"])).item()
+
+
+@pytest.mark.k2
+def test_graph_ctc_takes_the_topology_that_is_asked_for(k2, lang):
+    log_probs, lengths = random_log_probs(11, [2], lang)
+    batch = transcribed(lang, ["c"])  # x x: with a blank between them it does not fit into two frames
+    same = log_probs[0, 0, lang.tokens["x"]] + log_probs[0, 1, lang.tokens["x"]]
+    modified = make_loss("ctc_graph", lang, "modified")(log_probs, lengths, batch)
+    assert modified.item() == pytest.approx(-same.item(), abs=1e-4)
+    assert make_loss("ctc_graph", lang)(log_probs, lengths, batch).item() == float("inf")

@@ -1,6 +1,7 @@
 """Estimating n-gram models: the text that goes in, lmplz and its moods, unigrams, and the step as users call it."""
 
 import gzip
+import importlib.util
 import json
 import math
 import os
@@ -301,6 +302,54 @@ def test_the_normaliser_is_that_of_the_lang_folder_unless_told(project, step):
     step("--text", "text", "--order", "1", "--out", "lm2", "--normaliser", "lower", code=1)
 
 
+@pytest.fixture
+def chinese(project) -> Path:
+    """A lang folder of Chinese words, and text as people write it."""
+    make_lang(project, ["今天", "天", "天气", "很", "好", "今天天气"], normaliser="mandarin")
+    (project / "text").write_text("今天很好。\n天气好！\n今天 天气\n，\n")
+    write_cuts(project / "dev.jsonl", ["今 天 好 2"])
+    return project
+
+
+@pytest.mark.parametrize(
+    ("how", "train"),
+    [
+        ("lexicon", "今天 很 好\n天气 好\n今天天气\n"),
+        ("jieba", "今天 很 好\n天气 好\n今天天气\n"),
+        ("none", "今 天 很 好\n天 气 好\n今 天 天 气\n"),
+    ],
+)
+def test_text_is_cut_into_words_of_the_lexicon(chinese, step, how, train, monkeypatch):
+    monkeypatch.setattr("egret.lang.segment.jieba_frequencies", lambda: {"今天": 9, "天气": 9, "今天天气": 9, "好": 9})
+    step("--text", "text", "--segment", how, "--order", "1", "--out", "lm")
+    assert (chinese / "lm" / "train.txt").read_text() == train
+    assert read_json(chinese / "lm" / "report.json")["segment"] == how
+
+
+@needs_kenlm
+def test_perplexity_is_of_the_words_that_the_model_has(chinese, step):
+    step("--text", "text", "--segment", "lexicon", "--dev-cuts", "dev.jsonl", "--order", "1", "--out", "lm")
+    row = read_json(chinese / "lm" / "report.json")["perplexity"]["dev"]
+    assert (row["words"], row["oov"]) == (3, 1)  # 今天 好 二
+
+
+@needs_kenlm
+def test_a_chinese_model_from_elsewhere_is_tried_on_text_cut_into_its_words(chinese, step):
+    (chinese / "word.lm").write_text(
+        "\\data\\\nngram 1=6\nngram 2=2\n\n\\1-grams:\n-1\t<s>\t-0.3\n-1\t</s>\n-1\t今天\t-0.3\n-1\t好\t-0.2\n"
+        "-1\t很\t-0.1\n-1\t外国\t-0.1\n\n\\2-grams:\n-0.5\t<s> 今天\n-0.25\t今天 好\n\n\\end\\\n"
+    )
+    step("--arpa", "word.lm", "--segment", "lexicon", "--dev-cuts", "dev.jsonl", "--order", "2", "--out", "theirs")
+    report = read_json(chinese / "theirs" / "report.json")
+    assert report["lexicon"] == {
+        "words": 6,
+        "unseen": 3,
+        "unseen_first": ["今天天气", "天", "天气"],
+        "model_words_outside": 1,
+    }
+    assert report["perplexity"]["dev"]["words"] == 3
+
+
 @needs_kenlm
 def test_a_model_from_elsewhere_is_completed(project, step):
     step("--cuts", "train.jsonl", "--order", "2", "--out", "lm")
@@ -326,6 +375,7 @@ def test_a_model_from_elsewhere_is_completed(project, step):
         (["--cuts", "greek.jsonl"], 1, "none of its words is in lang/words.txt"),
         (["--arpa", "page.arpa"], 1, "a web page"),
         (["--cuts", "train.jsonl", "--normaliser", "uper"], 2, "did you mean 'upper'?"),
+        (["--cuts", "train.jsonl", "--segment", "jiebe"], 2, "--segment"),
     ],
 )
 def test_wrong_calls_say_what_to_do(project, step, arguments, code, says):
@@ -351,3 +401,10 @@ def test_without_kenlm_the_error_says_where_it_comes_from(tmp_path, monkeypatch)
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(EgretError, match=r"lmplz of KenLM is not on PATH; local/install\.sh builds it"):
         tool("lmplz")
+
+
+def test_segmenting_without_jieba_says_what_to_do(project, step, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "jieba" else find(name, *more))
+    said = step("--cuts", "train.jsonl", "--segment", "jieba", "--out", "lm", code=1)
+    assert "jieba is not installed; run local/install.sh" in said.splitlines()[-1]

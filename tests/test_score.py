@@ -186,30 +186,40 @@ def scored(part: str, method: str, wer: float, cer: float = 0.0) -> dict:
 
 def test_the_method_is_chosen_on_dev_whatever_the_test_parts_say():
     scores = [scored("dev", "one", 5), scored("dev", "three", 4), scored("test", "one", 1), scored("test", "three", 9)]
-    best = choose_best(scores, "dev", "", "wer")
+    best = choose_best(scores, ["dev"], "", "wer")
     assert (best["method"], best["chosen_on"], best["params"]) == ("three", "dev", {"beam": 5})
     assert best["dev"]["wer"] == 4 and {part: row["wer"] for part, row in best["test"].items()} == {"test": 9}
 
 
 def test_the_method_may_be_chosen_by_character_errors():
     scores = [scored("dev", "one", 5, cer=3), scored("dev", "two", 6, cer=2)]
-    assert choose_best(scores, "dev", "", "cer")["method"] == "two"
+    assert choose_best(scores, ["dev"], "", "cer")["method"] == "two"
 
 
 def test_without_dev_the_stated_method_counts():
     scores = [scored("test", "one", 1), scored("test", "two", 9)]
-    best = choose_best(scores, "", "two", "wer")
+    best = choose_best(scores, [], "two", "wer")
     assert (best["method"], best["chosen_on"], best["dev"], best["test"]["test"]["wer"]) == ("two", "fixed", None, 9)
     with pytest.raises(EgretError, match="say --main-method"):
-        choose_best(scores, "", "", "wer")
+        choose_best(scores, [], "", "wer")
     with pytest.raises(EgretError, match="did you mean 'two'"):
-        choose_best(scores, "", "twoo", "wer")
-    assert choose_best(scores[:1], "", "", "wer")["method"] == "one"
+        choose_best(scores, [], "twoo", "wer")
+    assert choose_best(scores[:1], [], "", "wer")["method"] == "one"
+
+
+def test_several_dev_parts_choose_together_each_by_its_words():
+    scores = [scored("clean", "one", 4), scored("clean", "two", 6), scored("other", "one", 9), scored("other", "two", 8)]
+    assert choose_best(scores, ["clean", "other"], "", "wer")["method"] == "one"
+    for score in scores[2:]:
+        score["ref"] = 30
+    best = choose_best(scores, ["clean", "other"], "", "wer")
+    assert (best["method"], best["chosen_on"], best["dev"], best["test"]) == ("two", "clean other", None, {})
+    assert {part: row["wer"] for part, row in best["dev_parts"].items()} == {"clean": 6, "other": 8}
 
 
 def test_a_dev_part_that_was_not_decoded_is_an_error():
     with pytest.raises(EgretError, match=r"no decoding of the dev part 'dev' \(there are test\)"):
-        choose_best([scored("test", "one", 1)], "dev", "", "wer")
+        choose_best([scored("test", "one", 1)], ["dev"], "", "wer")
 
 
 # The step

@@ -62,7 +62,7 @@ class Recipe:
 
     def results(self, base: str) -> dict[str, str]:
         """The content, as a hash, of every file that a run leaves and that says nothing of time or place."""
-        names = ["data/cuts/*.jsonl", "data/fbank/*.jsonl", "data/fbank/split*/*/*.lca", "data/lang_phone/[!.]*",
+        names = ["data/cuts/*.jsonl", "data/fbank/*.jsonl", "data/fbank/split*/*/*.h5", "data/lang_phone/[!.]*",
                  "data/lm/*.gz", "data/lm/G*", "data/graph*/HLG*", "exp/*/final.safetensors",
                  "exp/*/decode/*/hyp.jsonl", "exp/*/decode/*/per_utt.txt"]  # fmt: skip
         found = {path for name in names for path in (self.folder / base).glob(name) if path.is_file()}

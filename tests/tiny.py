@@ -8,7 +8,7 @@ import numpy as np
 from egret.base.files import write_json, write_jsonl, write_text
 from egret.features.extractor import FbankOptions
 from egret.features.stats import Stats
-from egret.features.store import Archive
+from egret.features.store import LilcomArchive
 from egret.graph import arcs
 from egret.graph.lexicon_graph import lexicon_graph
 from egret.lang.lexicon import word_lexicon, write_lexicon
@@ -41,7 +41,7 @@ def make_features(folder: Path, part: str, utterances: int, seed: int) -> Path:
     options = FbankOptions(num_mel_bins=MEL_BINS)
     stats, cuts = Stats.zero(MEL_BINS), []
     with open(folder / f"{part}.lca", "wb") as file:
-        archive = Archive(file, folder / f"{part}.lca", options, "made-up")
+        archive = LilcomArchive(file, folder / f"{part}.lca", options, "made-up")
         for number in range(utterances):
             spoken = random.integers(0, len(WORDS), random.integers(1, 5))
             frames = np.zeros((FRAMES_PER_WORD * (len(spoken) + 1), MEL_BINS))

@@ -17,10 +17,13 @@ def main() -> None:
     experiment = parser.parse_args().experiment.absolute()
     best = json.loads((experiment / "best.json").read_text(encoding="utf-8"))
     metric = best["metric"]
-    parts = {**({best["chosen_on"]: best["dev"]} if best["dev"] else {}), **best["test"]}
+    on_dev = {best["chosen_on"]: best["dev"]} if best["dev"] else best.get("dev_parts", {})
+    parts = {**on_dev, **best["test"]}
     for part, score in parts.items():
         low, high = score["ci95"][metric]
         print(f"{part}: {metric.upper()} {score[metric]:.2f} % [{low:.2f}, {high:.2f}] by {best['method']}")
+    if note := best.get("note"):
+        print(f"note: {note}")
     if (experiment / "report.html").exists():
         print(f"open in a browser: {experiment / 'report.html'}")
 

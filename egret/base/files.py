@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -134,14 +135,24 @@ def read_json(path: Path) -> Any:
         raise EgretError(f"{path}: not valid JSON ({error}); remove it and run the step that makes it") from error
 
 
-def read_jsonl(path: Path) -> Iterator[dict]:
-    """The objects of a JSON-lines file, `.gz` accepted.
+def count_lines(path: Path) -> int:
+    """Lines of a file, `.gz` accepted, the last of them whether or not it is ended."""
+    count, last = 0, b"\n"
+    with gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb") as data:
+        while block := data.read(1 << 20):
+            count += block.count(b"\n")
+            last = block[-1:]
+    return count + (last != b"\n")
+
+
+def read_jsonl(path: Path, first: int = 0, last: int | None = None) -> Iterator[dict]:
+    """The objects of a JSON-lines file, `.gz` accepted; those on lines `first` to before `last`, counted from 0.
 
     Raises:
       EgretError: a line is not JSON; names the file and the line.
     """
     with open_text(path) as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(islice(lines, first, last), first + 1):
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:

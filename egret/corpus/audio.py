@@ -36,14 +36,14 @@ class BadAudio(Exception):
 
 @dataclass(frozen=True)
 class Recording:
-    """What reading a recording to its end has shown; `faults` has one entry for each extent asked about, `crc32` is
-    the checksum of the samples."""
+    """What reading a recording has shown; `faults` has one entry for each extent asked about, `mark` tells one content
+    from another: the checksum of the samples, or size and time of the file where they were not read."""
 
     sampling_rate: int
     channels: int
     frames: int
     faults: list[str | None]
-    crc32: int
+    mark: dict[str, int]
 
     @property
     def duration(self) -> float:
@@ -94,7 +94,27 @@ def scan(path: Path, extents: Sequence[EXTENT]) -> Recording:
     if promised_sum is not None and total % 65536 != promised_sum:
         raise BadAudio("damaged", f"its samples sum to {total % 65536} where its header says {promised_sum}")
     faults = [_fault(*found) for found in zip(peaks, sound, values, strict=True)]
-    return Recording(rate, channels, frames, faults, checksum)
+    return Recording(rate, channels, frames, faults, {"crc32": checksum})
+
+
+def measure(path: Path, extents: Sequence[EXTENT]) -> Recording:
+    """Like `scan`, but by the headers alone: what is wrong with the samples is not found.
+
+    Raises:
+      BadAudio: missing, empty, unreadable, plainly truncated, or without its length in its header.
+    """
+    with _open(path) as raw:
+        _check_file(raw, pages=False)
+        with _decoder(raw) as audio:
+            _check_log(audio)
+            rate, channels, frames = audio.samplerate, audio.channels, audio.frames
+        state = os.fstat(raw.fileno())
+    if frames >= 1 << 62:
+        raise BadAudio("unknown length", "its header does not say how long it is; --check-audio full reads it")
+    if frames == 0:
+        raise BadAudio("empty", "no samples")
+    mark = {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+    return Recording(rate, channels, frames, [None] * len(extents), mark)
 
 
 def _fault(peak: float, sound: bool, value: Any) -> str | None:
@@ -132,8 +152,32 @@ def load(cut: "Cut") -> "tuple[np.ndarray, int]":
         except (soundfile.LibsndfileError, IndexError) as error:
             raise BadAudio("unreadable", f"{path}: {error}") from error
     if len(samples) != count or audio.samplerate != rate:
-        raise BadAudio("truncated", f"{path}: has changed since stage 0")
+        raise BadAudio("truncated", f"{path}: is not what stage 0 found it to be")
+    if not whole and not np.abs(samples).max(initial=0) <= LOUDEST:
+        raise BadAudio("out of range", f"{path}: has samples that are not numbers, or beyond {LOUDEST:g}")
     return samples, rate
+
+
+def header(path: Path) -> tuple[int, int]:
+    """Sampling rate and number of channels, as a recording's header says.
+
+    Raises:
+      BadAudio: missing, empty or unreadable.
+    """
+    with _open(path) as raw:
+        _check_file(raw)
+        with _decoder(raw) as audio:
+            return audio.samplerate, audio.channels
+
+
+def blocks(path: Path) -> "Iterator[np.ndarray]":
+    """A recording piece by piece, float32 of shape (samples, channels); `scan` says beforehand whether it is whole.
+
+    Raises:
+      BadAudio: missing or unreadable.
+    """
+    with _open(path) as raw, _decoder(raw) as audio:
+        yield from _blocks(audio, "float32")
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -192,8 +236,9 @@ def _check_log(audio: Any) -> None:
                 raise BadAudio("truncated", f"libsndfile: {' '.join(line.split())}")
 
 
-def _check_file(raw: IO[bytes]) -> int | None:
-    """Compare what a file's headers say with the file; returns the sum of the samples (modulo 65536) if they say it.
+def _check_file(raw: IO[bytes], pages: bool = True) -> int | None:
+    """Compare what a file's headers say with the file, in an Ogg file those of all its pages unless `pages` is False;
+    returns the sum of the samples (modulo 65536) if they say it.
 
     Raises:
       BadAudio: an empty file, one that was cut off or damaged, or a SPHERE coding that libsndfile does not know.
@@ -206,7 +251,7 @@ def _check_file(raw: IO[bytes]) -> int | None:
         _check_chunks(raw, size, b"data", "little")
     elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
         _check_chunks(raw, size, b"SSND", "big")
-    elif head[:4] == b"OggS":
+    elif head[:4] == b"OggS" and pages:
         raw.seek(0)
         _check_pages(raw, size)
     elif head[:7] == b"NIST_1A":

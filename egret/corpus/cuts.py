@@ -13,26 +13,43 @@ from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError
-from egret.base.files import atomic_open, read_jsonl, write_text
+from egret.base.files import atomic_open, count_lines, read_jsonl, write_text
 
 Cut = dict[str, Any]
 
 
-def read_cuts(path: Path) -> Iterator[Cut]:
-    """The cuts of a manifest in its order, `.gz` accepted.
+def read_cuts(path: Path, first: int = 0, last: int | None = None) -> Iterator[Cut]:
+    """The cuts of a manifest in its order, `.gz` accepted; of a range those from place `first` to before `last`.
 
     Raises:
       EgretError: no such manifest, or a line that is not a cut.
     """
-    try:
-        for number, cut in enumerate(read_jsonl(path), 1):
+    with _reading(path):
+        for number, cut in enumerate(read_jsonl(path, first, last), first + 1):
             if not isinstance(cut, dict) or "id" not in cut:
                 raise EgretError(f"{path}:{number}: not a cut (no id); make the manifest again")
             yield cut
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise EgretError(f"{path}: no such manifest; stage 0 makes the cuts, stage 1 their features") from None
     except (UnicodeDecodeError, EOFError, OSError) as error:
         raise EgretError(f"{path}: cannot be read ({error}); make the manifest again") from error
+
+
+def share_of(path: Path, job: int, jobs: int) -> list[Cut]:
+    """The job's share of a manifest: consecutive cuts, shares differing by at most one cut; others are not parsed.
+
+    Raises:
+      EgretError: as `read_cuts`.
+    """
+    with _reading(path):
+        total = count_lines(path)
+    return list(read_cuts(path, total * (job - 1) // jobs, total * job // jobs))
 
 
 def part_name(manifest: Path) -> str:
@@ -44,6 +61,13 @@ def text_of(cut: Cut) -> str:
     """The transcript: the texts of the supervisions in time order, joined by spaces."""
     supervisions = sorted(cut.get("supervisions", []), key=lambda supervision: supervision["start"])
     return " ".join(text for supervision in supervisions if (text := supervision.get("text")))
+
+
+def spoken_of(cut: Cut, name: str) -> str:
+    """The field `name` of the supervisions' `custom` in time order, joined by spaces; "" where not all have it."""
+    supervisions = sorted(cut.get("supervisions", []), key=lambda supervision: supervision["start"])
+    spoken = [(supervision.get("custom") or {}).get(name, "") for supervision in supervisions]
+    return " ".join(spoken) if name and all(spoken) else ""
 
 
 def references(path: Path) -> dict[str, str]:

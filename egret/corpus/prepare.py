@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from egret.base.errors import EgretError
 from egret.base.files import digest, read_json, write_json, write_jsonl, write_text
 from egret.base.log import log
 from egret.base.options import option, runtime
 from egret.base.program import Outcome, OutOptions, Step
+from egret.corpus.convert import lost
 from egret.corpus.cuts import write_cuts
 from egret.corpus.report import corpus_report
 from egret.corpus.validate import Checked, Limits, Parts, Utterance, check
@@ -31,11 +32,14 @@ VERSION = 3
 class PrepareOptions(OutOptions):
     # Where the corpus lies is part of what is listed, and counts there.
     corpus: str = runtime("", "folder of the corpus; empty: that of the last time, else a download")
-    normaliser: str = option("plain", "what every transcript passes through: plain, upper or lower")
+    normaliser: str = option("plain", "what every transcript passes through: plain, upper, lower, english, mandarin")
     sampling_rate: int | None = option(None, "of every recording, in Hz; default: the commonest", above=0)
     min_duration: float = option(0.1, "shorter utterances are rejected, seconds", minimum=0)
     max_duration: float = option(60.0, "longer utterances are rejected, seconds", above=0)
     max_reject_percent: float = option(5.0, "stop when more utterances are rejected", minimum=0, maximum=100)
+    check_audio: Literal["full", "header"] = option(
+        "full", "header: read no samples, for a first look at a large corpus; stage 1 stops at damaged ones"
+    )
     workers: int = runtime(os.cpu_count() or 1, "recordings read at a time", minimum=1)
 
 
@@ -48,6 +52,7 @@ def prepare_step(
     example: str,
     obtain: Callable[[Any], None] | None = None,
     more_files: Callable[[Any], dict[str, str]] | None = None,
+    convert: Callable[[Parts, Any], Parts] | None = None,
 ) -> Step:
     """The program that prepares a corpus.
 
@@ -55,7 +60,8 @@ def prepare_step(
     EgretError where the corpus is not what it should be. It runs at every start, to see whether anything has
     changed. `obtain(options)` runs before it and may download the corpus; `--status` never calls it.
     `more_files(options)` gives texts of the corpus that later stages read, such as its dictionary, by the name of
-    the file that is left beside the cuts.
+    the file that is left beside the cuts. `convert(parts, options)` may put other recordings in the place of those
+    listed (egret.corpus.convert), before they are read and checked.
     """
     # The listing that was fingerprinted is the one that is worked on.
     listing: dict[int, tuple[Parts, dict[str, str]]] = {}
@@ -74,11 +80,13 @@ def prepare_step(
         listing.clear()
         listing[id(options)] = parts, texts
         found = {f"part {part}": fingerprint(utterances) for part, utterances in parts.items()}
+        if convert is not None:
+            found["converted recordings"] = f"{gone} are gone" if (gone := lost(options.out)) else "all there"
         return found | {f"file {name}": digest(text) for name, text in texts.items()}
 
     def run(options: PrepareOptions) -> Outcome:
         parts, texts = listing.pop(id(options)) if id(options) in listing else read(options)
-        outcome = prepare(parts, options)
+        outcome = prepare(convert(parts, options) if convert else parts, options)
         for name, text in texts.items():
             write_text(options.out / name, text)
         return replace(outcome, outputs=[*outcome.outputs, *(options.out / name for name in texts)])
@@ -115,7 +123,7 @@ def fingerprint(utterances: list[Utterance]) -> str:
             except OSError:
                 states[each.audio] = (-1, -1)
         said = (each.id, each.text, each.speaker, each.start, each.end, each.channel, each.language, each.problem)
-        rows.append((*said, str(each.audio), *states[each.audio]))
+        rows.append((*said, each.custom, str(each.audio), *states[each.audio]))
     return digest(rows)
 
 
@@ -128,7 +136,7 @@ def prepare(parts: Parts, options: PrepareOptions) -> Outcome:
     for part, utterances in parts.items():
         log.info("%s: %d utterances listed", part, len(utterances))
     limits = Limits(options.min_duration, options.max_duration, options.sampling_rate)
-    checked = check(parts, options.normaliser, limits, options.workers)
+    checked = check(parts, options.normaliser, limits, options.workers, full=options.check_audio == "full")
 
     out = options.out
     rejected_path = out / "rejected.jsonl"

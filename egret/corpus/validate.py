@@ -1,14 +1,14 @@
 """Which utterances of a corpus can be used: the listing is checked, every recording is read to its end."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from egret.base.log import progress
-from egret.corpus.audio import BadAudio, Recording, scan
+from egret.corpus.audio import EXTENT, BadAudio, Recording, measure, scan
 from egret.corpus.cuts import Cut
 from egret.lang.normalise import normalise
 
@@ -22,6 +22,7 @@ class Utterance:
 
     A recording of several channels needs `channel` (from 0). `problem` is an objection of the listing itself,
     such as a file name that means nothing: the utterance is rejected with that detail and counted under `reason`.
+    `custom` is what else the corpus says of it, such as its syllables, as texts by name.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Utterance:
     language: str | None = None
     problem: str = ""
     reason: str = "listing"
+    custom: dict[str, str] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -85,14 +87,15 @@ class Checked:
     rejected: list[Rejected]
 
 
-def check(parts: Parts, normaliser: str, limits: Limits, workers: int) -> Checked:
-    """Judge every utterance; the same corpus gives the same result whatever the number of workers."""
+def check(parts: Parts, normaliser: str, limits: Limits, workers: int, full: bool = True) -> Checked:
+    """Judge every utterance, by its recording's header alone where it is not to be read in full; the same corpus gives
+    the same result whatever the number of workers."""
     listed = list(_check_listing(parts, normaliser))
     files: dict[Path, list[Utterance]] = {}
     for _, utterance, _, fault in listed:
         if fault is None:
             files.setdefault(utterance.audio, []).append(utterance)
-    heard = _read_all(files, workers)
+    heard = _read_all(files, workers, scan if full else measure)
     rate = limits.sampling_rate or commonest_rate(heard.values())
     extents = {id(utterance): place for group in files.values() for place, utterance in enumerate(group)}
 
@@ -120,7 +123,7 @@ def _check_listing(parts: Parts, normaliser: str) -> Iterator[tuple[str, Utteran
         for utterance in utterances:
             text = normalise(utterance.text, normaliser)
             fault = None
-            names = (str(utterance.audio), utterance.id, text, utterance.speaker)
+            names = (str(utterance.audio), utterance.id, text, utterance.speaker, *utterance.custom.values())
             foreign = [name for name in names if name != _writable(name)]
             if utterance.problem:
                 fault = BadAudio(utterance.reason or "listing", utterance.problem)
@@ -143,13 +146,15 @@ def _check_listing(parts: Parts, normaliser: str) -> Iterator[tuple[str, Utteran
             yield part, utterance, text, fault
 
 
-def _read_all(files: dict[Path, list[Utterance]], workers: int) -> dict[Path, Recording | BadAudio]:
+def _read_all(
+    files: dict[Path, list[Utterance]], workers: int, look: Callable[[Path, Sequence[EXTENT]], Recording]
+) -> dict[Path, Recording | BadAudio]:
     # libsndfile and numpy let go of the interpreter while they work, so threads use every core and, unlike
     # processes, cost nothing to start.
     def read(item: tuple[Path, Sequence[Utterance]]) -> Recording | BadAudio:
         path, group = item
         try:
-            return scan(path, [(each.start, each.end, each.channel or 0) for each in group])
+            return look(path, [(each.start, each.end, each.channel or 0) for each in group])
         except BadAudio as bad:
             return bad
 
@@ -209,6 +214,7 @@ def make_cut(utterance: Utterance, text: str, heard: Recording, channel: int, du
         "text": text,
         "language": utterance.language,
         "speaker": utterance.speaker,
+        "custom": utterance.custom or None,
     }
     channels = list(range(heard.channels))
     return {
@@ -226,6 +232,6 @@ def make_cut(utterance: Utterance, text: str, heard: Recording, channel: int, du
             "channel_ids": channels,
         },
         # Other samples make another manifest, even where their number is the same: features are then made anew.
-        "custom": {"crc32": heard.crc32},
+        "custom": heard.mark,
         "type": "MonoCut",
     }

@@ -42,7 +42,7 @@ class DecodeOptions(OutOptions):
     weights: str = option("final", "final, or the name of a checkpoint such as epoch-030")
     lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
     graph: Path | None = infile("folder with HLG", "steps/compile_graph.py (stage 3)", default=None)
-    dev_cuts: Path | None = infile("cuts on which parameters are chosen", "stage 1", default=None)
+    dev_cuts: list[Path] = infile("cuts on which, all together, parameters are chosen", "stage 1", default=[])
     test_cuts: list[Path] = infile("cuts to recognise", "steps/extract_features.py (stage 1)")
     method: list[str] = option(["ctc_greedy"], f"decoding methods: {', '.join(METHODS)}")
     hlg: HlgOptions = group(HlgOptions)

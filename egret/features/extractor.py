@@ -152,7 +152,7 @@ def _kaldifeat(options: FbankOptions) -> "Extract":
             parts = []
             for first in range(0, firsts[-1], CHUNK):
                 here = sound[first * shift : (min(first + CHUNK, firsts[-1]) - 1) * shift + length]
-                emphasised = here[1:] - PREEMPHASIS * here[:-1]
+                emphasised = torch.sub(here[1:], here[:-1], alpha=PREEMPHASIS)
                 means = here.unfold(0, length, shift).mean(1, keepdim=True)
                 inside = framed[: len(means), 1:length]
                 torch.mul(emphasised.unfold(0, length - 1, shift), window, out=inside)

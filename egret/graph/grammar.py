@@ -19,8 +19,8 @@ through a needless back-off; every toolkit built on epsilon back-off has this pr
 import subprocess
 import sys
 import tempfile
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from egret.base.errors import EgretError
 from egret.graph.arcs import FINAL_LABEL, ArcTable
 from egret.lang.symbols import BACKOFF
 
+LINES = 100_000  # read at a time
 # kaldilm ends its process (abort) when it meets what it does not expect: it gets one of its own.
 ARPA_TO_FST = """
 import sys
@@ -86,34 +87,42 @@ def from_openfst(lines: Iterable[str]) -> ArcTable:
     Raises:
       EgretError: no state is final.
     """
-    columns = [array("i") for _ in range(4)]
-    scores = array("f")
-    finals: list[tuple[int, float]] = []
-    number: dict[int, int] = {}
-    for line in lines:
-        fields = line.split()
-        if not fields:
-            continue
-        source = number.setdefault(int(fields[0]), len(number))
-        if len(fields) <= 2:
-            finals.append((source, -float(fields[1]) if len(fields) == 2 else 0.0))
-            continue
-        columns[0].append(source)
-        for column, field in zip(columns[1:], fields[1:4], strict=True):
-            column.append(int(field))
-        scores.append(-float(fields[4]) if len(fields) == 5 else 0.0)
-    if not finals:
+    blocks = list(_read_blocks(lines))
+    states, rows, costs, finals, final_costs = (np.concatenate(part, axis=-1) for part in zip(*blocks, strict=True))
+    del blocks
+    if not len(finals):
         raise EgretError("G has no final state: no sentence of words.txt is possible under the language model")
-    rows = np.array([np.frombuffer(column, np.int32) for column in columns], np.int32).reshape(4, -1)
-    for state in np.unique(rows[1]).tolist():  # a state without arcs of its own: a dead end
-        number.setdefault(state, len(number))
-    table = np.zeros(max(number) + 1, np.int32)
-    table[list(number)] = list(number.values())
-    rows[1] = table[rows[1]]
-    last = len(number)
-    ends = np.array([[state, last, FINAL_LABEL, FINAL_LABEL] for state, _ in finals], np.int32).T
+    known, first = np.unique(states, return_index=True)
+    dead_ends = np.setdiff1d(rows[1], known)  # states without arcs of their own
+    states = np.concatenate([known[np.argsort(first)], dead_ends])
+    table = np.zeros(states.max() + 1, np.int32)
+    table[states] = np.arange(len(states))
+    rows[:2] = table[rows[:2]]
+    finals = table[finals]
+    ends = np.stack([finals, np.full_like(finals, len(states)), *[np.full_like(finals, FINAL_LABEL)] * 2])
     rows = np.concatenate([rows, ends], axis=1)
-    values = np.concatenate([np.frombuffer(scores, np.float32), np.array([s for _, s in finals], np.float32)])
     order = np.lexsort((rows[1], rows[2], rows[0]))
     rows = rows[:, order]
-    return ArcTable(np.ascontiguousarray(rows[:3].T), values[order], np.ascontiguousarray(rows[3]))
+    scores = -np.concatenate([costs, final_costs])[order]
+    return ArcTable(np.ascontiguousarray(rows[:3].T), scores, np.ascontiguousarray(rows[3]))
+
+
+def _read_blocks(lines: Iterable[str]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Of some lines at a time: each line's state, arcs [4, A], their costs [A], final states [F], their costs [F]."""
+    lines = (line for line in lines if not line.isspace() and line)
+    while True:
+        block = list(islice(lines, LINES))
+        counts = np.fromiter((len(line.split()) for line in block), np.int64, len(block))
+        # Ten times as fast as float() of each.
+        values = np.append(np.fromstring(" ".join(block), sep=" "), 0.0) if block else np.zeros(1)
+        if len(values) != counts.sum() + 1:
+            raise EgretError("G: kaldilm wrote something other than numbers")
+        begins = np.cumsum(counts) - counts
+        # The cost is the last field, where there is one more than labels or a state; else 0, as is the last value.
+        costs = values[np.where((counts == 2) | (counts == 5), begins + counts - 1, -1)].astype(np.float32)
+        is_arc = counts > 2
+        rows = np.stack([values[begins[is_arc] + column].astype(np.int32) for column in range(4)])
+        states = values[begins].astype(np.int32)
+        yield states, rows, costs[is_arc], states[~is_arc], costs[~is_arc]
+        if not block:
+            return

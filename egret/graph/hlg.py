@@ -9,21 +9,21 @@ import torch
 
 from egret.base.log import Meter, log
 from egret.graph.arcs import ArcTable, from_k2, to_k2
-
-# From so many units the standard topology, quadratic in their number, gives way to the linear one.
-LARGEST_STANDARD_TOPOLOGY = 500
+from egret.graph.topology import Topology, is_modified
 
 
-def ctc_topology(units: int) -> k2.Fsa:
-    """H for token ids 0 (blank) to units - 1: repeats merge, blanks vanish.
-
-    For more than 500 units k2's modified topology, in which two equal neighbours need no blank between them.
-    """
-    return k2.arc_sort(k2.ctc_topo(units - 1, modified=units > LARGEST_STANDARD_TOPOLOGY))
+def ctc_topology(units: int, modified: bool) -> k2.Fsa:
+    """H for token ids 0 (blank) to units - 1: repeats merge, blanks vanish."""
+    return k2.arc_sort(k2.ctc_topo(units - 1, modified=modified))
 
 
 def compile_hlg(
-    lexicon: ArcTable, grammar: ArcTable, units: int, first_disambiguation: int, backoff_word: int
+    lexicon: ArcTable,
+    grammar: ArcTable,
+    units: int,
+    first_disambiguation: int,
+    backoff_word: int,
+    topology: Topology = "auto",
 ) -> tuple[ArcTable, dict[str, float]]:
     """HLG of L_disambig and G, and what it took.
 
@@ -31,21 +31,16 @@ def compile_hlg(
       units: tokens that the model gives scores for.
       first_disambiguation: token id of #0; it and all above are disambiguation symbols.
       backoff_word: word id of #0.
+      topology: of CTC; auto: modified for more than 500 units.
 
     Returns:
       HLG (labels tokens, outputs words) and states, arcs, seconds and peak memory.
     """
     meter = Meter()
-    g = k2.arc_sort(without_outputs(to_k2(grammar)))
-    l_disambig = k2.arc_sort(to_k2(lexicon))
-    log.info("L: %d states, %d arcs; G: %d states, %d arcs",
-             lexicon.num_states, lexicon.num_arcs, grammar.num_states, grammar.num_arcs)  # fmt: skip
-    lg = k2.connect(k2.compose(l_disambig, g, treat_epsilons_specially=True))
-    lg = k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
-    lg = remove_disambiguation(lg, first_disambiguation, backoff_word)
-    lg = k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
+    lg = compile_lg(lexicon, grammar, first_disambiguation, backoff_word)
     log.info("LG: %d states, %d arcs", lg.shape[0], lg.num_arcs)
-    hlg = k2.compose(ctc_topology(units), lg, inner_labels="tokens", treat_epsilons_specially=True)
+    h = ctc_topology(units, is_modified(topology, units))
+    hlg = k2.compose(h, lg, inner_labels="tokens", treat_epsilons_specially=True)
     hlg = k2.arc_sort(k2.connect(hlg))
     table = from_k2(hlg)
     report = {
@@ -57,6 +52,21 @@ def compile_hlg(
         "peak_memory_mib": meter.peak_mib,
     }
     return table, report
+
+
+def compile_lg(lexicon: ArcTable, grammar: ArcTable, first_disambiguation: int, backoff_word: int) -> k2.Fsa:
+    """LG of L_disambig and G: determinised, then without disambiguation symbols and epsilons, its arcs sorted.
+
+    Args: as of `compile_hlg`.
+    """
+    g = k2.arc_sort(without_outputs(to_k2(grammar)))
+    l_disambig = k2.arc_sort(to_k2(lexicon))
+    log.info("L: %d states, %d arcs; G: %d states, %d arcs",
+             lexicon.num_states, lexicon.num_arcs, grammar.num_states, grammar.num_arcs)  # fmt: skip
+    lg = k2.connect(k2.compose(l_disambig, g, treat_epsilons_specially=True))
+    lg = k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
+    lg = remove_disambiguation(lg, first_disambiguation, backoff_word)
+    return k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
 
 
 def without_outputs(fsa: k2.Fsa) -> k2.Fsa:

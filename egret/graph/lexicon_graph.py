@@ -6,10 +6,13 @@ beginning and at the end.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 from egret.graph.arcs import FINAL_LABEL, ArcTable, from_rows
 from egret.lang.lexicon import Lexicon
 from egret.lang.symbols import BACKOFF, Symbols
+from egret.lang.transcript import Slot
 
 Row = tuple[int, int, int, int, float]
 
@@ -75,6 +78,29 @@ def bounded_lexicon_graph(
     rows += arcs
     rows += [(state, next_state, FINAL_LABEL, FINAL_LABEL, 0.0) for state in (loop, end)]
     return from_rows(rows, final=next_state)
+
+
+def transcript_graph(slots: Sequence[Slot], pause: Slot, pause_probability: float) -> ArcTable:
+    """An acceptor of every row of tokens that the slots of a transcript allow, with the scores that L gives them.
+
+    Args:
+      slots, pause: of `egret.lang.transcript.Transcripts`: alternatives, sequences of token ids; a slot that is
+        `pause` is left out or taken with this probability.
+    """
+    rows: list[Row] = []
+    free = len(slots) + 1  # states 0 to len(slots) stand between slots
+    for place, slot in enumerate(slots):
+        weights = [0.0] * len(slot)
+        if slot is pause:
+            weights = [math.log(pause_probability) if tokens else math.log1p(-pause_probability) for tokens in slot]
+        for tokens, weight in zip(slot, weights, strict=True):
+            state, labels = place, tokens or [0]
+            for label in labels[:-1]:
+                rows.append((state, free, label, 0, 0.0))
+                state, free = free, free + 1
+            rows.append((state, place + 1, labels[-1], 0, weight))
+    rows.append((len(slots), free, FINAL_LABEL, 0, 0.0))
+    return replace(from_rows(rows, final=free), aux=None)
 
 
 def word_arcs(

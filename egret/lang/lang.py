@@ -7,7 +7,8 @@ from typing import Any
 
 from egret.base.errors import EgretError, first_few
 from egret.base.files import read_json
-from egret.lang.lexicon import first_pronunciations, read_lexicon
+from egret.lang.bpe import Bpe
+from egret.lang.spelling import Characters, Pieces, Pronounced, Spelling
 from egret.lang.symbols import SPECIAL_TOKENS, Symbols, is_disambiguation, read_symbols
 
 
@@ -45,18 +46,31 @@ class Lang:
         return [name for name in self.tokens if not is_disambiguation(name)]
 
     @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.units).difference(SPECIAL_TOKENS)
+
+    @cached_property
     def word_names(self) -> list[str]:
         return list(self.words)
+
+    @property
+    def kind(self) -> str:
+        return self.about["kind"]
 
     @property
     def boundary(self) -> str:
         """The token between spelled words; empty: there is none."""
         return self.about.get("boundary", "")
 
-    @cached_property
-    def characters(self) -> frozenset[str]:
-        """The units that words are spelled with, where units are characters."""
-        return frozenset(self.units).difference(SPECIAL_TOKENS, {self.boundary})
+    @property
+    def silence(self) -> str | None:
+        """The token of optional silence."""
+        return self.about["silence"]["token"] if self.about["silence"] else None
+
+    @property
+    def spoken(self) -> str:
+        """The field of a supervision's `custom` that says which units were spoken; empty: the lexicon does."""
+        return self.about.get("spoken", "")
 
     @cached_property
     def first_disambiguation(self) -> int:
@@ -64,91 +78,40 @@ class Lang:
         return len(self.units)
 
     @cached_property
-    def pronunciations(self) -> dict[str, list[int]]:
-        """The token ids that a word is trained with."""
-        chosen = first_pronunciations(read_lexicon(self.folder / "lexicon.txt", literal=True))
-        return {word: [self.tokens[token] for token in tokens] for word, tokens in chosen.items()}
+    def spelling(self) -> Spelling:
+        """How words are written in units."""
+        if self.kind == "bpe":
+            return Pieces(Bpe.read(self.folder / "bpe.model"))
+        if self.kind == "char":
+            bpe = Bpe.read(self.folder / "bpe.model") if self.about.get("latin_bpe") else None
+            return Characters(self.units, self.boundary, bpe)
+        return Pronounced(self.folder / "lexicon.txt", self.about["oov"], self.silence)
 
-    def unknown_words(self, text: str) -> list[str]:
-        """The words of a text that have no tokens: not in the lexicon, and no out-of-vocabulary word stands for them.
+    def outside(self, text: str, spoken: str = "") -> list[str]:
+        """What of a text has no tokens: words that the lexicon lacks where none stands for them, words with other
+        characters than the units have; with `spoken`, of units that are said to be spoken those that are none."""
+        if spoken:
+            return [name for name in spoken.split() if name not in self._names]
+        return self.spelling.outside(text.split())
 
-        With characters: those with a character that is no unit.
-        """
-        if self.about["kind"] == "char":
-            return [word for word in text.split() if not self.characters.issuperset(word)]
-        if self.about["oov"]:
-            return []
-        return [word for word in text.split() if word not in self.pronunciations]
+    def encode(self, text: str, spoken: str = "") -> list[int]:
+        """Token ids of a text: words in their first pronunciation, or spelled; or of the units spoken, where known.
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text: words in their first pronunciation, or spelled with the boundary between them.
+        Args:
+          spoken: names of units, from the field of the supervision that `self.spoken` names; empty: it has none.
 
         Raises:
-          EgretError: a word that the lexicon does not have.
+          EgretError: a word, or a unit, that the lang folder does not have.
         """
-        unknown = self.unknown_words(text)
-        if self.about["kind"] == "char":
-            if unknown:
-                raise EgretError(f"{self.folder}/tokens.txt lacks characters of {first_few(sorted(set(unknown)))}; "
-                                 f"give steps/prepare_lang.py cuts or a lexicon that has them")  # fmt: skip
-            names: list[str] = []
-            for word in text.split():
-                names += [self.boundary, *word] if names and self.boundary else word
-            return [self.tokens[name] for name in names]
-        if unknown:
-            raise EgretError(
-                f"{self.folder}/lexicon.txt lacks {first_few(sorted(set(unknown)))}; add them, or map such words "
-                f"to one of its words with --oov (steps/prepare_lang.py)"
-            )
-        oov = self.about["oov"]
-        return [token for word in text.split() for token in self.pronunciations.get(word) or self.pronunciations[oov]]
+        if unknown := first_few(sorted(set(self.outside(text, spoken)))):
+            if spoken:
+                raise EgretError(f"{self.folder}/tokens.txt lacks the units {unknown} of the field {self.spoken!r}; "
+                                 f"give steps/prepare_lang.py a lexicon that has them")  # fmt: skip
+            lacking = "tokens.txt lacks characters of" if self.spelling.unambiguous else "lexicon.txt lacks"
+            raise EgretError(f"{self.folder}/{lacking} {unknown}; {self.spelling.remedy}")
+        names = spoken.split() if spoken else self.spelling.encode(text.split())
+        return [self.tokens[name] for name in names]
 
     def decode(self, tokens: list[int]) -> list[str]:
-        """The words that a sequence of unit ids stands for, without a language model.
-
-        Phones are cut into words of the lexicon so that the fewest phones are left over, then with the fewest
-        words (of homophones the first in the lexicon). Silence is no word, and no word goes on across it.
-        Characters are joined from boundary to boundary; where there is no boundary, each is a word.
-        """
-        if self.about["kind"] == "char":
-            spoken = [self.units[token] for token in tokens if self.units[token] not in SPECIAL_TOKENS]
-            if not self.boundary:
-                return spoken
-            return "".join(" " if name == self.boundary else name for name in spoken).split()
-        silence = self.about["silence"]["token"] if self.about["silence"] else None
-        stretches: list[list[str]] = [[]]
-        for name in (self.units[token] for token in tokens):
-            if name == silence:
-                stretches.append([])
-            elif name not in SPECIAL_TOKENS:
-                stretches[-1].append(name)
-        if self.about["kind"] == "word":
-            return [name for stretch in stretches for name in stretch]
-        return [word for stretch in stretches for word in self._segment(stretch)]
-
-    @cached_property
-    def _by_pronunciation(self) -> dict[tuple[str, ...], str]:
-        table: dict[tuple[str, ...], str] = {}
-        for word, tokens in read_lexicon(self.folder / "lexicon.txt", literal=True):
-            table.setdefault(tuple(tokens), word)
-        return table
-
-    def _segment(self, names: list[str]) -> list[str]:
-        # Dynamic programming over the end of a prefix: (phones left over, words, start of the last, last word).
-        longest = max(map(len, self._by_pronunciation))
-        best: list[tuple[int, int, int, str | None]] = [(0, 0, -1, None)]
-        for end in range(1, len(names) + 1):
-            skipped, words, _, _ = best[end - 1]
-            options: list[tuple[int, int, int, str | None]] = [(skipped + 1, words, end - 1, None)]
-            for start in range(max(0, end - longest), end):
-                word = self._by_pronunciation.get(tuple(names[start:end]))
-                if word is not None:
-                    options.append((best[start][0], best[start][1] + 1, start, word))
-            best.append(min(options, key=lambda entry: entry[:2]))
-        words_found, place = [], len(names)
-        while place > 0:
-            _, _, start, word = best[place]
-            if word is not None:
-                words_found.append(word)
-            place = start
-        return words_found[::-1]
+        """The words that a sequence of unit ids stands for, without a language model: see `egret.lang.spelling`."""
+        return self.spelling.decode(self.units[token] for token in tokens)

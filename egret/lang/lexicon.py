@@ -55,11 +55,6 @@ def word_lexicon(words: Iterable[str]) -> Lexicon:
     return [(word, [word]) for word in sorted(set(words))]
 
 
-def spelled_lexicon(words: Iterable[str]) -> Lexicon:
-    """The tokens of a word are its characters (Unicode code points)."""
-    return [(word, list(word)) for word in sorted(set(words))]
-
-
 def write_lexicon(lexicon: Lexicon) -> str:
     return "".join(f"{word} {' '.join(tokens)}\n" for word, tokens in lexicon)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from egret.base.errors import UsageError, nearest
+from egret.lang import english, mandarin
+from egret.lang.characters import visible
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,16 @@ def plain(text: str) -> str:
     unpaired surrogates make two words that look the same differ, so they go; every Unicode space is a space.
     """
     if not (text.isascii() and text.isprintable()):
-        text = unicodedata.normalize("NFC", "".join(map(_visible, text)))
+        text = unicodedata.normalize("NFC", "".join(map(visible, text)))
     return " ".join(text.split())
-
-
-def _visible(character: str) -> str:
-    if character.isspace():
-        return " "
-    return "" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
 
 
 NORMALISERS: dict[str, Normaliser] = {
     "plain": Normaliser(1, plain),
     "upper": Normaliser(1, lambda text: plain(plain(text).upper())),
     "lower": Normaliser(1, lambda text: plain(plain(text).lower())),
+    "english": Normaliser(english.VERSION, english.english),
+    "mandarin": Normaliser(mandarin.VERSION, mandarin.mandarin),
 }
 
 
@@ -57,6 +55,21 @@ def normalise(text: str, name: str = "plain") -> str:
       UsageError: there is no normaliser of that name.
     """
     return _normaliser(name).apply(text)
+
+
+def normalised_word(word: str, name: str = "plain") -> str:
+    """A word of a lexicon in one piece, as it stands in words.txt; "" where it cannot be a word.
+
+    A normaliser may take a word apart: `mandarin` makes 今 天 of 今天, which is joined again. Nothing is left of
+    "!", and `english` makes two words of a hyphenated one, which no normalised text has in one piece: both are to
+    be left out, and counted.
+
+    Raises:
+      UsageError: there is no normaliser of that name.
+    """
+    text = normalise(word, name)
+    joined = text.replace(" ", "")
+    return joined if normalise(joined, name) == text else ""
 
 
 def identity(name: str) -> dict[str, str | int]:

@@ -8,7 +8,10 @@ from torch import Tensor
 
 from egret.graph import arcs
 from egret.graph.hlg import ctc_topology
+from egret.graph.lexicon_graph import transcript_graph
+from egret.graph.topology import Topology, is_modified
 from egret.lang.lang import Lang
+from egret.lang.transcript import Transcripts
 from egret.models.transcribed import Transcribed
 
 KEPT_GRAPHS = 2000
@@ -19,37 +22,37 @@ class GraphCtcLoss:
     """The negative log probability of all token sequences that L gives a transcript (Miao et al. 2015, "EESEN",
     for the composition; k2's intersect_dense for the sum over paths).
 
-    Paths worse than the best by more than BEAM are left out of the sum.
+    A transcript's part of L is made from its words' pronunciations, whatever the size of the lexicon, and composed
+    with the topology of its own tokens, whatever the number of units. Where a corpus says which units were spoken,
+    they are the only ones. Paths worse than the best by more than BEAM are left out of the sum.
     """
 
-    def __init__(self, lang: Lang) -> None:
-        self.lang = lang
-        # The lexicon read backwards: words come in, tokens are what the topology sees.
-        self.lexicon = k2.arc_sort(k2.invert(arcs.to_k2(arcs.load(lang.folder / "L.safetensors"))))
-        self.topology = ctc_topology(len(lang.units))
+    def __init__(self, lang: Lang, topology: Topology = "auto") -> None:
+        self.transcripts = Transcripts(lang)
+        self.pause_probability = lang.about["silence"]["probability"] if lang.silence else 0.0
+        self.modified = is_modified(topology, len(lang.units))
         # Small corpora are gone through many times; of large ones not all graphs fit in memory.
         self.graph = lru_cache(maxsize=KEPT_GRAPHS)(self.make_graph)
 
-    def make_graph(self, text: str) -> k2.Fsa:
-        """The training graph of a transcript: topology, lexicon and words composed."""
-        if self.lang.about["kind"] == "char":  # one way to spell it, with words that the lexicon lacks
-            tokens = k2.arc_sort(k2.linear_fsa(self.lang.encode(text)))
-        else:
-            tokens = self.tokens_of(text)
-        return k2.connect(k2.compose(self.topology, tokens, treat_epsilons_specially=True))
-
-    def tokens_of(self, text: str) -> k2.Fsa:
-        """Every token sequence that L gives a transcript."""
-        oov, known = self.lang.about["oov"], self.lang.pronunciations
-        linear = k2.linear_fsa([self.lang.words[word if word in known else oov] for word in text.split()])
-        spelled = k2.connect(k2.intersect(self.lexicon, linear, treat_epsilons_specially=True))
-        return k2.arc_sort(k2.connect(k2.remove_epsilon(k2.invert(spelled))))
+    def make_graph(self, text: str, spoken: str) -> k2.Fsa:
+        """The training graph of a transcript: the topology composed with what may be heard."""
+        slots = self.transcripts.slots(text, spoken)
+        ids = sorted({token for slot in slots for tokens in slot for token in tokens})
+        small = {token: number for number, token in enumerate(ids, 1)}
+        graph = transcript_graph(slots, self.transcripts.pause, self.pause_probability)
+        graph.arcs[:, 2] = [small.get(label, label) for label in graph.arcs[:, 2].tolist()]
+        tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(arcs.to_k2(graph))))
+        topology = ctc_topology(len(ids) + 1, self.modified)
+        found = k2.connect(k2.compose(topology, tokens, treat_epsilons_specially=True))
+        labels = torch.tensor([0, *ids, -1], dtype=torch.int32)  # label -1 takes the last
+        found.labels = labels[found.labels.long()]
+        return found
 
     def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
-        graphs = k2.create_fsa_vec([self.graph(text) for text in batch.texts]).to(log_probs.device)
+        graphs = [self.graph(*each) for each in zip(batch.texts, batch.spoken, strict=True)]
         order = torch.argsort(lengths, descending=True)  # k2 wants the longest first
         segments = torch.stack([order, torch.zeros_like(order), lengths[order]], dim=1).to(torch.int32).cpu()
         dense = k2.DenseFsaVec(log_probs, segments)
-        on_device = order.to(torch.int32).to(log_probs.device)
-        lattice = k2.intersect_dense(k2.index_fsa(graphs, on_device), dense, output_beam=BEAM)
+        sorted_graphs = k2.create_fsa_vec([graphs[place] for place in order.tolist()]).to(log_probs.device)
+        lattice = k2.intersect_dense(sorted_graphs, dense, output_beam=BEAM)
         return -lattice.get_tot_scores(log_semiring=True, use_double_scores=True).sum()

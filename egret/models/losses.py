@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from egret.base.errors import EgretError
+from egret.graph.topology import Topology
 from egret.lang.lang import Lang
 from egret.models.transcribed import Transcribed
 
@@ -14,8 +15,8 @@ from egret.models.transcribed import Transcribed
 Loss = Callable[[Tensor, Tensor, Transcribed], Tensor]
 
 
-def make_loss(name: str, lang: Lang) -> Loss:
-    """The loss of a name in TrainOptions.
+def make_loss(name: str, lang: Lang, topology: Topology = "auto") -> Loss:
+    """The loss of a name in TrainOptions; `topology` is that of ctc_graph.
 
     Raises:
       EgretError: it needs k2, which is not installed.
@@ -26,7 +27,7 @@ def make_loss(name: str, lang: Lang) -> Loss:
         from egret.models.graph_loss import GraphCtcLoss
     except ImportError as error:
         raise EgretError(f"--loss {name} needs k2 ({error}); install it, or use --loss ctc") from None
-    return GraphCtcLoss(lang)
+    return GraphCtcLoss(lang, topology)
 
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:

@@ -178,6 +178,8 @@ def _scores(scores: list[Score], best: dict[str, Any]) -> Markup:
         ])  # fmt: skip
     how = "fixed beforehand" if best["chosen_on"] == "fixed" else f"chosen on {best['chosen_on']}"
     said = f"★ {best['method']}, {how}. The interval is where 95 % of resamplings of the utterances lie."
+    if best.get("note"):
+        said = f"{best['note']}. {said}"
     return el("div", table(names, rows, marked), note(said))
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from egret.alignment.transcript import pronunciations, transcript_slots
 from egret.alignment.viterbi import BLANK, Alignment, Span, align, plain
 from egret.base.errors import EgretError
 from egret.corpus.audio import BadAudio
+from egret.corpus.cuts import spoken_of
 from egret.features.batching import load_batch
 from egret.lang.lang import Lang
+from egret.lang.transcript import Transcripts
 from egret.models.model import CtcModel
 from egret.report.html import Markup, data_uri, el, table
 from egret.report.picture import Token, picture
@@ -51,7 +52,7 @@ class Listener:
     """The model, which says where it hears the tokens of an utterance."""
 
     def __init__(self, model: CtcModel, lang: Lang) -> None:
-        self.model, self.lang, self.known = model, lang, pronunciations(lang)
+        self.model, self.lang, self.transcripts = model, lang, Transcripts(lang)
 
     @torch.no_grad()
     def listen(self, cut: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -62,9 +63,9 @@ class Listener:
         log_probs, lengths = self.model(features, lengths)
         return features[0].numpy(), log_probs[0, : int(lengths[0])].numpy()
 
-    def reference(self, log_probs: np.ndarray, text: str) -> Alignment:
+    def reference(self, log_probs: np.ndarray, cut: dict[str, Any], text: str) -> Alignment:
         """Where the words of the transcript would be. Raises EgretError: they cannot be."""
-        return align(log_probs, transcript_slots(text, self.lang, self.known))
+        return align(log_probs, self.transcripts.slots(text, spoken_of(cut, self.lang.spoken)))
 
     def hypothesis(self, log_probs: np.ndarray, tokens: list[str]) -> Alignment:
         return align(log_probs, plain([self.lang.tokens[name] for name in tokens]))
@@ -151,7 +152,7 @@ def _seen(utterance: Utterance, listener: Listener, text: str) -> list[Markup]:
     rows, notes = [], []
     reference = None
     try:
-        reference = listener.reference(log_probs, text)
+        reference = listener.reference(log_probs, cut, text)
         rows.append(("reference, where the model finds it", listener.tokens(reference.spans, cut)))
     except EgretError as error:
         notes.append(note(f"The reference has no alignment: {error}."))

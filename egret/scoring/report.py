@@ -8,11 +8,13 @@ from typing import Any
 from egret.base.errors import EgretError
 from egret.base.files import read_json, read_jsonl, write_json, write_text
 from egret.base.log import log
-from egret.corpus.cuts import distinct_cuts, text_of
+from egret.corpus.cuts import distinct_cuts, spoken_of, text_of
+from egret.lang.lang import Lang
 from egret.lang.normalise import identity, normalise
 from egret.scoring import tables
 from egret.scoring.bootstrap import intervals
 from egret.scoring.errors import Counts, characters, count_errors
+from egret.scoring.syllables import FIELD, Spoken, spoken, syllable_scores
 
 NAMED = 20  # missing utterances named in score.json
 LEAVES = ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt")
@@ -20,24 +22,37 @@ LEAVES = ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt")
 
 @dataclass(frozen=True)
 class References:
-    """The words of each utterance of a part, and its speaker."""
+    """The words of each utterance of a part, its speaker, and of a syllable system its syllables."""
 
     words: dict[str, list[str]]
     speakers: dict[str, str]
+    syllables: Spoken | None = None
 
     @classmethod
-    def read(cls, cuts: Path, normaliser: str) -> "References":
-        """Raises EgretError: no such manifest, no cuts in it, or two with one id."""
+    def read(cls, cuts: Path, normaliser: str, syllables: Lang | None = None) -> "References":
+        """The references of a manifest, with syllables where a lang folder is given.
+
+        Raises:
+          EgretError: no such manifest, no cuts in it, or two with one id.
+        """
         words: dict[str, list[str]] = {}
         speakers = {}
+        said = {}
         for cut in distinct_cuts(cuts):
             name = cut["id"]
             words[name] = normalise(text_of(cut), normaliser).split()
+            if syllables:
+                said[name] = spoken_of(cut, syllables.spoken or FIELD)
             supervisions = cut.get("supervisions") or [{}]
             speakers[name] = str(supervisions[0].get("speaker") or "")
         if not words:
             raise EgretError(f"{cuts}: no cuts in it; nothing to score against")
-        return cls(words, speakers)
+        return cls(words, speakers, spoken(syllables, words, said) if syllables else None)
+
+
+def read_tokens(path: Path) -> dict[str, list[str]]:
+    """The units of each utterance of hyp.jsonl; of those that have none written, none."""
+    return {row["id"]: row["tokens"] for row in read_jsonl(path) if isinstance(row.get("tokens"), list)}
 
 
 def read_hypotheses(path: Path, normaliser: str) -> dict[str, list[str]]:
@@ -65,8 +80,13 @@ def read_params(path: Path) -> dict[str, Any]:
     return about
 
 
-def score_decoding(folder: Path, references: References, normaliser: str) -> dict[str, Any]:
+def score_decoding(
+    folder: Path, references: References, normaliser: str, syllables: Lang | None = None
+) -> dict[str, Any]:
     """Score `folder`/hyp.jsonl, write the files of LEAVES beside it and return score.json's content.
+
+    Args:
+      syllables: lang folder of a syllable system, for references that were read with it.
 
     Raises:
       EgretError: a hypothesis has no reference, or the files are damaged.
@@ -88,6 +108,9 @@ def score_decoding(folder: Path, references: References, normaliser: str) -> dic
             ", ".join(by_word.missing[:5]) + (", ..." if len(by_word.missing) > 5 else ""),
         )
     score = summary(about, by_word, by_character, normaliser)
+    tokens = read_tokens(folder / "hyp.jsonl") if syllables else {}
+    if syllables and references.syllables and tokens:
+        score["syllables"] = syllable_scores(syllables, references.syllables, refs, hyps, tokens)
     write_text(folder / "per_utt.txt", tables.per_utterance(refs, hyps, by_word))
     write_text(folder / "per_speaker.txt", tables.per_speaker(references.speakers, by_word, by_character))
     write_text(folder / "confusions.txt", tables.confusions(refs, hyps))

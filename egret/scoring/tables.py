@@ -9,6 +9,7 @@ from egret.scoring.errors import GAP, Counts, align, total
 
 COMMONEST = 100  # rows of each kind of confusion
 SPEAKER_COLUMNS = ["speaker", "utterances", "words", "ins", "del", "sub", "WER", "CER"]
+SYLLABLE_COLUMNS = ["syllables % [95 %]", "toneless %", "homophones"]
 Words = Sequence[str]
 
 
@@ -107,6 +108,7 @@ def confused(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> dict[str, 
 
 def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
     """Methods and parts with their scores (as in score.json): what is shown on the screen."""
+    by_syllable = any("syllables" in score for score in scores)
     rows = []
     for score in scores:
         rtf = score.get("rtf") or {}
@@ -117,6 +119,7 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
                 score["part"],
                 rate(score["wer"], score["ci95"]["wer"]),
                 rate(score["cer"], score["ci95"]["cer"]),
+                *(syllable_cells(score.get("syllables")) if by_syllable else []),
                 *(str(score[key]) for key in ("ins", "del", "sub", "ref", "missing")),
                 f"{speed:.4f}" if rtf else "-",
                 score["chosen_on"],
@@ -127,6 +130,7 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
         "part",
         "WER % [95 %]",
         "CER % [95 %]",
+        *(SYLLABLE_COLUMNS if by_syllable else []),
         "ins",
         "del",
         "sub",
@@ -136,6 +140,14 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
         "chosen on",
     ]
     return columns(names, rows)
+
+
+def syllable_cells(scores: Mapping[str, Any] | None) -> list[str]:
+    """What score.json has under `syllables`, below SYLLABLE_COLUMNS."""
+    if scores is None:
+        return ["-"] * len(SYLLABLE_COLUMNS)
+    toned = rate(scores["ser"], scores["ci95"]["ser"])
+    return [toned, f"{scores['ser_toneless']:.2f}", str(scores["homophone_errors"])]
 
 
 def rate(value: float, interval: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
 from egret.base.log import log
-from egret.corpus.cuts import CutIndex, text_of
+from egret.corpus.cuts import CutIndex, spoken_of, text_of
 from egret.features.batching import load_batch
 from egret.lang.lang import Lang
 from egret.lang.normalise import normalise
@@ -30,6 +30,7 @@ class Batch:
       lengths: int64 [N], frames.
       targets: token ids of each utterance.
       texts: the transcripts.
+      spoken: the units that the corpus says were spoken; "": it does not say.
       seconds: of speech, padding not counted.
     """
 
@@ -38,6 +39,7 @@ class Batch:
     lengths: Tensor
     targets: list[list[int]]
     texts: list[str]
+    spoken: list[str]
     seconds: float
 
     @property
@@ -77,12 +79,12 @@ class Corpus:
 
     def _judge(self, cut: dict, model: CtcModel) -> tuple[dict[str, str], int]:
         """({reason, detail} or empty, number of tokens)."""
-        text = self.text(cut)
+        text, spoken = self.text(cut), spoken_of(cut, self.lang.spoken)
         if "features" not in cut:
             raise EgretError(f"{self.manifest}: {cut['id']} has no features; give the manifest that stage 1 leaves")
-        if unknown := self.lang.unknown_words(text):
+        if unknown := self.lang.outside(text, spoken):
             return {"reason": "text outside the units", "detail": " ".join(unknown)}, 0
-        target = self.lang.encode(text)
+        target = self.lang.encode(text, spoken)
         if not target:
             return {"reason": "empty text", "detail": ""}, 0
         due = len(target) + sum(a == b for a, b in pairwise(target))
@@ -113,12 +115,14 @@ class Corpus:
         """Read the utterances of a batch."""
         cuts = [self.index.at(self.table.places[row]) for row in rows]
         texts = [self.text(cut) for cut in cuts]
+        spoken = [spoken_of(cut, self.lang.spoken) for cut in cuts]
         features, lengths = load_batch(cuts)
         return Batch(
             ids=[cut["id"] for cut in cuts],
             features=features,
             lengths=lengths,
-            targets=[self.lang.encode(text) for text in texts],
+            targets=[self.lang.encode(*each) for each in zip(texts, spoken, strict=True)],
             texts=texts,
+            spoken=spoken,
             seconds=sum(cut["duration"] for cut in cuts),
         )

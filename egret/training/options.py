@@ -7,6 +7,7 @@ from typing import Literal
 from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
 from egret.base.program import OutOptions
+from egret.graph.topology import Topology
 from egret.models.options import ModelOptions
 
 
@@ -54,6 +55,9 @@ class TrainOptions(OutOptions):
     loss: Literal["ctc", "ctc_graph"] = option(
         "ctc", "ctc: PyTorch's; ctc_graph: k2's, over every pronunciation and optional silence"
     )
+    topology: Topology = option(
+        "auto", "of ctc_graph, as of steps/compile_graph.py; auto: modified for more than 500 units"
+    )
     intermediate: float = option(
         0.0, "weight of the same loss on the middle of the encoder (conformer only); 0: none", minimum=0, maximum=0.9
     )
@@ -66,7 +70,9 @@ class TrainOptions(OutOptions):
     average: int = option(
         5, "checkpoints whose weights are averaged: the best on dev, or without dev the last", minimum=1
     )
-    max_reject_percent: float = option(5.0, "utterances that training may drop before it stops", minimum=0, maximum=100)
+    max_reject_percent: float = option(
+        5.0, "of the training part that may be dropped before it stops", minimum=0, maximum=100
+    )
     num_gpus: int = runtime(0, "1: train on a GPU; 0: on the CPU", minimum=0, maximum=1)
     threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)
     log_seconds: float = runtime(10.0, "from one line of progress to the next", above=0)

@@ -89,11 +89,12 @@ def set_up(options: TrainOptions, config: dict) -> Run:
     model.to(device)
     log.info("%d parameters, on %s", count_parameters(model), device)
 
-    def corpus(manifest: Path, part: str) -> Corpus:
-        return Corpus(manifest, lang, model, options.out / f"rejected_{part}.jsonl", options.max_reject_percent)
+    def corpus(manifest: Path, part: str, may_reject: float) -> Corpus:
+        return Corpus(manifest, lang, model, options.out / f"rejected_{part}.jsonl", may_reject)
 
-    train_part = corpus(options.cuts, "train")
-    dev_part = corpus(options.dev_cuts, "dev") if options.dev_cuts else None
+    train_part = corpus(options.cuts, "train", options.max_reject_percent)
+    # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
+    dev_part = corpus(options.dev_cuts, "dev", 100.0) if options.dev_cuts else None
     optimiser = make_optimiser(model, options.optim)
     # Epochs differ by a batch or two, which the learning rate does not mind.
     steps_per_epoch = len(plan(train_part.table, options.batch, options.seed, epoch=0))
@@ -101,7 +102,7 @@ def set_up(options: TrainOptions, config: dict) -> Run:
         options,
         model,
         optimiser,
-        make_loss(options.loss, lang),
+        make_loss(options.loss, lang, options.topology),
         train_part,
         dev_part,
         steps_per_epoch,

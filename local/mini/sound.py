@@ -1,4 +1,4 @@
-"""Samples to files: resampling, noise, WAV and NIST SPHERE. Samples are int16 of shape (samples,)."""
+"""Samples to files: resampling, noise, WAV, FLAC and NIST SPHERE. Samples are int16 of shape (samples,)."""
 
 import io
 import math
@@ -62,10 +62,10 @@ def with_noise(samples: "np.ndarray", snr: float, seed: int) -> "np.ndarray":
 
 
 def wav_bytes(samples: "np.ndarray", rate: int) -> bytes:
-    """A mono 16-bit WAV file."""
+    """A 16-bit WAV file, mono or of samples int16 [S, channels]."""
     data = io.BytesIO()
     with wave.open(data, "wb") as out:
-        out.setnchannels(1)
+        out.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
         out.setsampwidth(2)
         out.setframerate(rate)
         out.writeframes(samples.astype("<i2").tobytes())
@@ -88,3 +88,12 @@ def sphere_bytes(samples: "np.ndarray", rate: int) -> bytes:
     ]
     header = "NIST_1A\n   1024\n" + "\n".join(fields) + "\n"
     return header.encode().ljust(1024) + samples.astype("<i2").tobytes()
+
+
+def flac_bytes(samples: "np.ndarray", rate: int) -> bytes:
+    """A mono 16-bit FLAC file."""
+    import soundfile
+
+    data = io.BytesIO()
+    soundfile.write(data, samples, rate, format="FLAC", subtype="PCM_16")
+    return data.getvalue()

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# AISHELL-1: 400 people read Mandarin news and commands, 178 hours, 16 kHz (OpenSLR 33). A conformer with CTC over
+# characters, toned syllables, phones, or characters with pieces of Latin words; a character or a word n-gram.
+set -euo pipefail
+
+# Knobs
+corpus=               # folder that holds data_aishell, or is it; empty: that of the last time, else a download
+download=download     # folder to download into
+unit=char             # one of: char syllable phone char_bpe
+latin_bpe=            # pieces that --unit char_bpe writes Latin words in; empty: 200, with --mini 20
+lm=char               # one of: char word; what the n-gram counts
+segment=lexicon       # one of: lexicon jieba; where --lm word takes its words from
+lm_order=3            # order of the n-gram
+encoder=              # one of: conformer tdnn; empty: conformer, but with --mini the fast tdnn
+seed=1                # of weights, batches and dropout
+. "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
+
+if [[ $mini == true && -n $corpus ]]; then
+  usage_error "--mini makes its own corpus; leave out --corpus"
+fi
+if [[ -n $train_config && -z $encoder ]]; then
+  usage_error "--train-config: say with --encoder whose configuration it is"
+fi
+if [[ -n $latin_bpe && $unit != char_bpe ]]; then
+  usage_error "--latin-bpe goes with --unit char_bpe"
+fi
+if [[ $lm == char && $segment != lexicon ]]; then
+  usage_error "--segment goes with --lm word"
+fi
+if [[ -z $latin_bpe ]]; then
+  latin_bpe=200
+  [[ $mini == false ]] || latin_bpe=20
+fi
+if [[ -z $encoder ]]; then
+  encoder=conformer
+  [[ $mini == false ]] || encoder=tdnn
+fi
+# What can be recognised are characters, with --lm word longer words too. A model is trained on the former; its units are
+# the same with both.
+vocabularies=(char)
+if [[ $lm == word ]]; then
+  vocabularies+=("word_$segment")
+fi
+words=${vocabularies[-1]}
+lang=$data/lang_$unit
+decode_lang=$lang
+model=$exp/${encoder}_$unit${tag:+_$tag}
+result=$model
+if [[ $lm == word ]]; then
+  decode_lang+=_$words
+  result+=/$words
+fi
+ngram=$data/lm_${unit}_$words
+graph=$data/graph_${unit}_${words}_${lm_order}gram
+
+if stage 0 "corpus: unpack the speakers' archives, join recordings and transcripts, read and check each, write cuts"; then
+  if [[ $mini == true ]]; then
+    "$EGRET_ROOT/local/mini_corpus.py" --layout aishell --workers "$nj" --out mini/corpus
+    corpus=mini/corpus
+  else
+    corpus=$(resolve_path "$corpus")
+  fi
+  local/prepare.py --cmd "${prep_cmd[*]@Q}" --corpus "$corpus" --download "$download" --unpacked "$data/wav" \
+    --out "$data/cuts" --workers "$nj"
+fi
+
+if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
+    --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$data/fbank"
+fi
+
+if stage 2 "lang: characters, with --lm word also words, in units; what of dev and test was never seen in training"; then
+  given=()
+  if [[ -f $data/cuts/lexicon.txt ]]; then
+    given=(--lexicon "$data/cuts/lexicon.txt")
+  fi
+  case $unit in
+    char) kind=(--kind char --boundary "") ;;
+    char_bpe) kind=(--kind char --boundary "" --latin-bpe "$latin_bpe") ;;
+    syllable | phone) kind=(--kind "$unit" --spoken "${unit}s") ;;
+  esac
+  for vocabulary in "${vocabularies[@]}"; do
+    dictionary=$data/dictionary_${unit}_$vocabulary
+    local/dictionary.py --cmd "${prep_cmd[*]@Q}" --cuts "$data/cuts/train.jsonl" "${given[@]}" --unit "${unit%_bpe}" \
+      --words "${vocabulary%%_*}" --segment "$segment" --out "$dictionary"
+    out=$lang
+    if [[ $vocabulary != char ]]; then
+      out=$decode_lang
+    fi
+    "$steps/prepare_lang.py" --cmd "${prep_cmd[*]@Q}" "${kind[@]}" --lexicon "$dictionary/lexicon.txt" \
+      --cuts "$data/cuts/train.jsonl" --normaliser mandarin --out "$out"
+  done
+  local/unseen.py --cmd "${prep_cmd[*]@Q}" --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl \
+    --out "$data/unseen"
+fi
+
+if stage 3 "graph: n-gram of the training transcripts' characters or words, G, HLG"; then
+  cut=none
+  if [[ $lm == word ]]; then
+    cut=$segment
+  fi
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$decode_lang" --segment "$cut" \
+    --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl --out "$ngram"
+  "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$decode_lang" \
+    --grammar "$ngram/G_${lm_order}gram.safetensors" --out "$graph"
+fi
+
+if stage 4 "train: CTC on the encoder's outputs"; then
+  default=conf/$encoder.yaml
+  if [[ $mini == true ]]; then
+    default=conf/mini.yaml
+  fi
+  config=$(resolve_path "${train_config:-$PWD/$default}")
+  "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
+    --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
+    "${set[@]/#/--}" --out "$model"
+fi
+
+if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$decode_lang" \
+    --graph "$graph" --dev-cuts "$data/fbank/dev.jsonl" --test-cuts "$data/fbank/test.jsonl" \
+    "${decode_set[@]/#/--}" --out "$result/decode"
+  "$steps/score.py" --decode "$result/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
+  if [[ $lm == char ]]; then
+    "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
+      --cuts "$data"/fbank/{dev,test}.jsonl
+  fi
+fi
+
+finish "$result"

@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# THCHS-30: 25 hours of training speech, Mandarin sentences from newspapers read at Tsinghua University, 16 kHz. A
+# conformer with CTC; phones, toned syllables or characters, decoded to words with the corpus's own 3-gram, or to phones.
+set -euo pipefail
+
+# Knobs
+corpus=               # folder that holds data_thchs30, or is it; empty: that of the last time, else a download of 6.4 GB
+download=download     # folder to download into
+task=word             # one of: word phone; what is recognised: words, of which characters are scored, or phones
+unit=phone            # one of: phone syllable char; what the encoder tells apart (of --task word)
+dev=published         # one of: published sentences; the corpus's own, or sentences that train does not have
+encoder=              # one of: conformer tdnn; empty: conformer, but with --mini the fast tdnn
+arpa=                 # n-gram: an ARPA file, or none (the training transcripts); empty: the corpus's own where it has one
+lm_order=3            # order of the n-gram
+seed=1                # of weights, batches and dropout
+. "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
+
+if [[ $mini == true && -n $corpus ]]; then
+  usage_error "--mini makes its own corpus; leave out --corpus"
+fi
+if [[ -n $train_config && -z $encoder ]]; then
+  usage_error "--train-config: say with --encoder whose configuration it is"
+fi
+if [[ $task == phone && $unit != phone ]]; then
+  usage_error "--task phone: its units are phones; leave out --unit $unit"
+fi
+if [[ -z $encoder ]]; then
+  encoder=conformer
+  [[ $mini == false ]] || encoder=tdnn
+fi
+# The two tasks have other transcripts for the same recordings, and so other cuts.
+cuts=$data/cuts
+fbank=$data/fbank
+name=$unit
+normaliser=mandarin
+if [[ $task == phone ]]; then
+  cuts=$data/cuts_phone
+  fbank=$data/fbank_phone
+  name=phone_task
+  normaliser=plain
+fi
+lang=$data/lang_$name
+model=$exp/${encoder}_$name${tag:+_$tag}
+
+if stage 0 "corpus: list the parts, read and check each recording, write cuts and dictionaries"; then
+  if [[ $mini == true ]]; then
+    "$EGRET_ROOT/local/mini_corpus.py" --layout thchs30 --workers "$nj" --out mini/corpus
+    corpus=mini/corpus
+  else
+    corpus=$(resolve_path "$corpus")
+  fi
+  local/prepare.py --cmd "${prep_cmd[*]@Q}" --corpus "$corpus" --download "$download" --task "$task" --dev "$dev" \
+    --normaliser "$normaliser" --out "$cuts" --workers "$nj"
+fi
+
+if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
+    --train-cuts "$cuts/train.jsonl" --cuts "$cuts"/{dev,test}.jsonl --out "$fbank"
+fi
+
+if stage 2 "lang: the dictionary's words in phones, syllables or characters; or each phone a word"; then
+  units=(--kind "$unit" --lexicon "$cuts/lexicon_$unit.txt" --spoken "${unit}s")
+  if [[ $task == phone ]]; then
+    units=(--kind word)
+  elif [[ $unit == char ]]; then
+    units=(--kind char --lexicon "$cuts/lexicon_phone.txt" --boundary "")
+  fi
+  "$steps/prepare_lang.py" --cmd "${prep_cmd[*]@Q}" "${units[@]}" --normaliser "$normaliser" \
+    --cuts "$cuts/train.jsonl" --out "$lang"
+fi
+
+# The n-grams differ, and so do the folders of what is made with each.
+source=${arpa:-own}
+if [[ $source == own && ! -s $cuts/corpus.arpa ]]; then
+  source=none
+fi
+case $source in
+  own) made_from=(--arpa "$cuts/corpus.arpa") ;;
+  none) made_from=(--cuts "$cuts/train.jsonl") ;;
+  *) made_from=(--arpa "$(resolve_path "$arpa")") source=given ;;
+esac
+lm=$data/lm_${name}_$source
+graph=$data/graph_${name}_${source}_${lm_order}gram
+
+if stage 3 "graph: the corpus's 3-gram, or one of the training transcripts; G, HLG"; then
+  if [[ $task == word ]]; then
+    made_from+=(--segment lexicon)
+  fi
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang" "${made_from[@]}" \
+    --dev-cuts "$cuts"/{dev,test}.jsonl --out "$lm"
+  "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang" --grammar "$lm/G_${lm_order}gram.safetensors" \
+    --out "$graph"
+fi
+
+if stage 4 "train: CTC on the encoder's outputs"; then
+  default=conf/$encoder.yaml
+  if [[ $mini == true ]]; then
+    default=conf/mini.yaml
+  fi
+  config=$(resolve_path "${train_config:-$PWD/$default}")
+  "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --cuts "$fbank/train.jsonl" --stats "$fbank/train.stats.safetensors" \
+    --dev-cuts "$fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
+    "${set[@]/#/--}" --out "$model"
+fi
+
+if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
+    --graph "$graph" --dev-cuts "$fbank/dev.jsonl" --test-cuts "$fbank/test.jsonl" \
+    "${decode_set[@]/#/--}" --out "$model/decode"
+  "$steps/score.py" --decode "$model/decode" --cuts "$cuts"/{dev,test}.jsonl --dev-part dev
+  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
+    --cuts "$fbank"/{dev,test}.jsonl
+fi
+
+finish "$model"
