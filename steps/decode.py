@@ -55,7 +55,7 @@ def refuse_equal_names(options: DecodeOptions) -> None:
     manifests = {*options.test_cuts, *options.dev_cuts}
     names = [part_name(path) for path in manifests]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"--dev-cuts, --test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
+        raise UsageError(f"--test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
 
 
 def choose(heard: dict[Path, list]) -> dict[str, list[dict]]:

@@ -266,4 +266,5 @@ STEP = Step(
 if __name__ == "__main__":
     if any(word.split("=")[0] == "--decode" for word in sys.argv[1:]):
         main(STEP)
-    sys.exit(start(sys.argv[1:]))
+    else:
+        sys.exit(start(sys.argv[1:]))

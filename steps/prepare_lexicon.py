@@ -147,7 +147,9 @@ def pronounce_chinese(words: Counter, options: Options) -> Said:
         more = common_characters(found, dictionary, options)
         said.by["not in the texts"] = len(more)
         found |= more
-    said.lexicon = [(word, units) for word in sorted(found)
+    # Of words that sound alike greedy decoding takes the first.
+    by_count = sorted(found, key=lambda word: (-words[word], word))
+    said.lexicon = [(word, units) for word in by_count
                     for units in (found[word] if options.variants else found[word][:1])]  # fmt: skip
     return said
 

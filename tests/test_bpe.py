@@ -68,8 +68,8 @@ class TestTheModel:
             train_bpe(COUNTS, 3, "--vocab-size")  # T H E N O R and ▁
         assert len(Bpe(train_bpe(COUNTS, 7, "x")).pieces) == 7
 
-    @pytest.mark.parametrize("word", ["A▁B", "<unk>"])
-    def test_words_with_what_pieces_use_themselves_are_refused(self, word):
+    @pytest.mark.parametrize("word", ["A▁B", "<unk>", "C#1", "X<blk>"])
+    def test_words_with_what_means_something_of_its_own_are_refused(self, word):
         with pytest.raises(EgretError, match=word):
             train_bpe({word: 1, **COUNTS}, 9, "--vocab-size")
 

@@ -199,10 +199,9 @@ class TestSpoken:
         assert [lang.units[span.token] for span in found.spans] == spoken
 
     def test_the_report_aligns_it(self, lang):
-        spoken = cut(0, "行", syllables="hang2")
         log_probs = random_log_probs(1, [4], lang)[0][0].numpy()
-        plain, said = (Listener(None, lang).reference(log_probs, each, "行") for each in (cut(0, "行"), spoken))
-        assert lang.tokens["hang2"] in [span.token for span in said.spans] and said.score != plain.score
+        found = Listener(None, lang).reference(log_probs, cut(0, "行", syllables="jin1"), "行")
+        assert lang.tokens["jin1"] in [span.token for span in found.spans]
 
     @pytest.mark.k2
     def test_graph_ctc_is_the_sum_over_silences_between_what_was_spoken(self, k2, lang):

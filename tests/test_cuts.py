@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from egret.base.errors import EgretError
-from egret.corpus.cuts import CutIndex, index_path, read_cuts, references, write_cuts
+from egret.base.files import write_jsonl
+from egret.corpus.cuts import CutIndex, index_path, read_cuts, references, share_of, write_cuts
 
 
 def cut(name: str, text: str = "", **more: object) -> dict:
@@ -163,3 +164,50 @@ def test_reading_ids_and_texts_imports_neither_torch_nor_lhotse_nor_numpy(manife
         "sys.exit(any(name in sys.modules for name in ('torch', 'lhotse', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+class TestShares:
+    @pytest.fixture
+    def manifest(self, tmp_path):
+        write_cuts(tmp_path / "a.jsonl", ({"id": f"u{number}"} for number in range(11)))
+        return tmp_path / "a.jsonl"
+
+    @pytest.mark.parametrize("jobs", [1, 2, 3, 11, 50])
+    def test_together_they_are_the_manifest_in_its_order(self, manifest, jobs):
+        shares = [share_of(manifest, job, jobs) for job in range(1, jobs + 1)]
+        assert [cut["id"] for share in shares for cut in share] == [f"u{number}" for number in range(11)]
+
+    @pytest.mark.parametrize("jobs", [2, 3, 50])
+    def test_they_differ_by_at_most_one_cut(self, manifest, jobs):
+        sizes = [len(share_of(manifest, job, jobs)) for job in range(1, jobs + 1)]
+        assert max(sizes) - min(sizes) <= 1
+
+    def test_a_compressed_manifest_has_the_same(self, manifest, tmp_path):
+        write_jsonl(tmp_path / "b.jsonl.gz", read_cuts(manifest))
+        assert [share_of(tmp_path / "b.jsonl.gz", job, 3) for job in (1, 2, 3)] == [
+            share_of(manifest, job, 3) for job in (1, 2, 3)
+        ]
+
+    def test_a_last_line_without_its_end_counts(self, manifest):
+        manifest.write_text(manifest.read_text().rstrip("\n"))
+        assert share_of(manifest, 11, 11) == [{"id": "u10"}]
+
+    def test_the_lines_of_others_are_not_parsed(self, manifest):
+        lines = manifest.read_text().splitlines()
+        manifest.write_text("\n".join(["not JSON", *lines[1:]]) + "\n")
+        assert [cut["id"] for cut in share_of(manifest, 2, 2)] == [f"u{number}" for number in range(5, 11)]
+
+    def test_a_bad_line_is_named_by_its_number_in_the_manifest(self, manifest):
+        lines = manifest.read_text().splitlines()
+        manifest.write_text("\n".join([*lines[:7], "not JSON", *lines[8:]]) + "\n")
+        with pytest.raises(EgretError, match=r"a\.jsonl:8: not valid JSON"):
+            share_of(manifest, 2, 2)
+
+    def test_no_manifest(self, tmp_path):
+        with pytest.raises(EgretError, match="no such manifest"):
+            share_of(tmp_path / "none.jsonl", 1, 2)
+
+    def test_a_damaged_compressed_manifest(self, tmp_path):
+        (tmp_path / "a.jsonl.gz").write_bytes(b"not gzip")
+        with pytest.raises(EgretError, match="cannot be read"):
+            share_of(tmp_path / "a.jsonl.gz", 1, 2)

@@ -1,4 +1,4 @@
-"""The recipe librispeech reads any of its parts, divides by chapters what is dev and test, and loses nothing silently."""
+"""The recipe librispeech reads any of its parts, divides by chapters what is dev and test, and loses nothing."""
 
 import hashlib
 import importlib.util
@@ -96,7 +96,7 @@ def test_speakers_and_chapters_come_in_the_order_of_their_numbers(corpus: Path):
 
 
 def test_training_parts_become_one(corpus: Path):
-    prepare(corpus, "--train-parts", "train-clean-100", "test-clean", "--dev-parts", "dev-clean", "--test-parts", "dev-clean")
+    prepare(corpus, "--train-parts", "train-clean-100", "test-clean", *ONE_FOR_BOTH[2:])
     assert len(texts(corpus, "train")) == 9 + 3
 
 
@@ -126,9 +126,11 @@ def test_dev_and_test_of_one_part_share_no_chapter_and_lose_none(corpus: Path):
 
 def test_chapters_are_balanced_within_each_speaker(corpus: Path):
     prepare(corpus, *ONE_FOR_BOTH)
-    counts = [sorted(len([c for c in chapters(corpus, part) if c.startswith(f"{speaker}-")]) for part in ("dev", "test"))
-              for speaker in ("84", "174")]  # fmt: skip
-    assert counts == [[1, 1], [1, 2]]
+    halves = chapters(corpus, "dev"), chapters(corpus, "test")
+    of_speakers = [
+        sorted(sum(name.startswith(f"{speaker}-") for name in half) for half in halves) for speaker in (84, 174)
+    ]
+    assert of_speakers == [[1, 1], [1, 2]]
 
 
 def test_the_halves_have_about_the_same_number_of_utterances(corpus: Path):
@@ -137,7 +139,8 @@ def test_the_halves_have_about_the_same_number_of_utterances(corpus: Path):
 
 
 def test_the_division_is_said(corpus: Path):
-    assert "dev-clean: is dev and test; about half of each speaker's chapters become dev" in prepare(corpus, *ONE_FOR_BOTH)
+    said = prepare(corpus, *ONE_FOR_BOTH)
+    assert "dev-clean: is dev and test; about half of each speaker's chapters become dev" in said
 
 
 def test_other_dev_parts_keep_their_names_beside_a_divided_one(corpus: Path):
@@ -215,7 +218,6 @@ def test_a_transcript_without_words_is_rejected(corpus: Path):
     ],
 )
 def test_wrong_parts_are_wrong_usage(options: tuple[str, ...], message: str, corpus: Path):
-    others = [word for word in USUAL if options[0] not in word]
     place = USUAL.index(options[0])
     others = [*USUAL[:place], *USUAL[place + 2 :]]
     assert message in prepare(corpus, *others, *options, code=2)
@@ -226,7 +228,9 @@ def test_a_missing_part_is_named_with_those_that_are_there(corpus: Path):
     assert "lacks test-other (it holds dev-clean, test-clean, train-clean-100); give --corpus DIR" in said
 
 
-@pytest.mark.parametrize(("place", "what"), [("nowhere", "no such folder"), ("empty", "lacks"), ("an4", "it holds etc")])
+@pytest.mark.parametrize(
+    ("place", "what"), [("nowhere", "no such folder"), ("empty", "(empty)"), ("an4", "(it holds etc)")]
+)
 def test_a_folder_of_something_else_is_refused(place: str, what: str, corpus: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "an4/etc").mkdir(parents=True)

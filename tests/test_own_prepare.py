@@ -206,6 +206,12 @@ def test_without_speakers_it_is_said_that_voices_are_known(tmp_path: Path):
     assert "by utterances, for the corpus does not say who speaks" in said
 
 
+def test_utterances_of_nobody_are_not_one_speaker(tmp_path: Path):
+    assert "0 speakers" in prepare(tmp_path, "--table", simple_table(tmp_path))
+    report = json.loads((tmp_path / "cuts/report.json").read_text())
+    assert report["speakers_in_several_parts"] == 0
+
+
 def test_the_same_sentence_in_two_parts_is_said(tmp_path: Path):
     rows = "".join(f"{path},hello\n" for path in recordings(tmp_path))
     said = prepare(tmp_path, "--table", write_table(tmp_path, "path,text\n" + rows))

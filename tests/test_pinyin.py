@@ -212,6 +212,13 @@ def test_latin_words_of_the_transcripts_are_units_of_their_own(lexicon, tmp_path
     assert lexicon("人\n", "--cuts", "cuts.jsonl", "--extra", "none") == ["HELLO <HELLO>", "人 ren2"]
 
 
+def test_the_commonest_words_of_the_texts_come_first(lexicon, tmp_path):
+    (tmp_path / "text.txt").write_text("时 是 是\n")
+    assert lexicon("事\n", "--text", "text.txt", "--extra", "none", "--variants", "false") == [
+        "是 shi4", "时 shi2", "事 shi4"
+    ]  # fmt: skip
+
+
 def test_common_characters_come_along_where_they_need_no_unit_besides(lexicon):
     entries = lexicon("人\n")
     assert "任 ren2" in entries and {line.split()[1] for line in entries} == {"ren2"}

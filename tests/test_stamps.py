@@ -158,3 +158,26 @@ class TestFingerprints:
     def test_nothing_there(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             fingerprint(tmp_path / "gone")
+
+
+class TestOutputsOfJobs:
+    """The stamp of a whole step takes over what the stamps of its jobs say of their outputs."""
+
+    @pytest.fixture
+    def whole(self, made, tmp_path):
+        """Make the stamp of a step above the folder of a job."""
+
+        def make():
+            write_stamp(tmp_path, request(inputs={"text": "whole"}), [made / "a.txt"], {}, 1.0)
+            return read_stamp(tmp_path, "tiny")["outputs"]["made/a.txt"]["sha256"]
+
+        return make
+
+    def test_they_are_not_read_again(self, whole, made, monkeypatch):
+        known = read_stamp(made, "tiny")["outputs"]["a.txt"]["sha256"]
+        monkeypatch.setattr(stamps, "sha256", None)
+        assert whole() == known
+
+    def test_one_that_has_changed_since_is_read(self, whole, made):
+        edit(made / "a.txt", "two")
+        assert whole() == stamps.sha256(made / "a.txt")

@@ -253,6 +253,13 @@ def test_a_corpus_of_another_kind_is_named_with_what_it_holds(files: list[str], 
     assert f"other: no train/, dev/ and test/ in it or in data_thchs30/ {holds}; give --corpus DIR" in said
 
 
+def test_a_corpus_with_folders_of_the_same_names_is_refused(tmp_path: Path):
+    for part in ("train", "dev", "test"):
+        (tmp_path / "other" / part / "S0002").mkdir(parents=True)
+    said = prepare(tmp_path / "other", code=1)
+    assert "other/train: holds no recordings; is this another corpus than THCHS-30?" in said
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
     assert "nowhere: no such folder; give --corpus DIR" in prepare(tmp_path / "nowhere", code=1)
 
@@ -330,6 +337,14 @@ def test_no_sentence_of_a_held_out_dev_part_is_in_train(corpus: Path, seed: int)
     assert "kept 20" in prepare(corpus, "--dev", "sentences", "--dev-seed", seed)
     train, dev = ({name.partition("_")[2] for name in texts(corpus, part)} for part in ("train", "dev"))
     assert dev and not train & dev
+
+
+def test_the_dictionary_knows_nothing_of_held_out_sentences(corpus: Path):
+    prepare(corpus, "--dev", "sentences")
+    trained = set("".join(texts(corpus, "train").values()))
+    held_out = set("".join(texts(corpus, "dev").values())) - trained
+    characters = set("".join(line.split()[0] for line in lexicon(corpus, "phone")))
+    assert held_out and not held_out & characters
 
 
 def test_both_tasks_hold_out_the_same_sentences(corpus: Path):

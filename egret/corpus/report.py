@@ -44,7 +44,8 @@ def _part_report(part: str, listed: int, checked: Checked) -> dict[str, Any]:
 
 
 def _speakers(cuts: list[Cut]) -> set[str]:
-    return {supervision["speaker"] for cut in cuts for supervision in cut["supervisions"]}
+    """Those who are named; a corpus may not say who speaks."""
+    return {supervision["speaker"] for cut in cuts for supervision in cut["supervisions"]} - {""}
 
 
 def _shared_speakers(checked: Checked) -> int:

@@ -19,6 +19,8 @@ import numpy as np
 from egret.base.errors import EgretError
 from egret.graph import arcs
 from egret.graph.arcs import FINAL_LABEL, ArcTable
+from egret.graph.ragged import ranges
+from egret.graph.syllable_graph import outputs
 from egret.lang.lang import Lang
 from egret.lang.pinyin import Dictionary, canonical, characters_of, is_han, marked, tone, toneless
 from egret.lang.symbols import SPECIAL_TOKENS, is_disambiguation
@@ -61,7 +63,8 @@ class SyllableGraph:
         self.keys = keys[order]
         self.next = graph.arcs[order, 1].astype(np.int64)
         self.scores = graph.scores[order].astype(np.float64)
-        self._outputs, self._splits = _ragged(graph, order)
+        self._words = outputs(graph).take(order)
+        self._splits = self._words.splits
 
     @classmethod
     def read(cls, folder: Path, lang: Lang, dictionary: Dictionary | None = None) -> "SyllableGraph":
@@ -80,7 +83,7 @@ class SyllableGraph:
 
     def words(self, arc: int) -> list[str]:
         """What an arc says."""
-        found = self._outputs[self._splits[arc] : self._splits[arc + 1]]
+        found = self._words.values[self._splits[arc] : self._splits[arc + 1]]
         return [self.lang.word_names[word] for word in found]
 
     @cached_property
@@ -89,9 +92,9 @@ class SyllableGraph:
         known = [hash_of(written(name)) for name in self.lang.word_names]
         values = np.zeros(len(self.keys), np.uint64)
         factors = np.ones(len(self.keys), np.uint64)
-        counts = np.diff(self._splits)
+        counts = self._words.counts
         one = counts == 1
-        words = self._outputs[self._splits[:-1][one]]
+        words = self._words.values[self._splits[:-1][one]]
         values[one] = np.array([value for value, _ in known], np.uint64)[words]
         factors[one] = np.array([factor for _, factor in known], np.uint64)[words]
         for arc in np.flatnonzero(counts > 1).tolist():
@@ -124,34 +127,22 @@ class SyllableGraph:
     def by_itself(self, name: str, any_tone: bool) -> str:
         """What stands in the text for a syllable that LG does not have in its place."""
         spelt = canonical(name)
-        tones = [spelt, *(f"{spelt}{number}" for number in "12345")] if any_tone and not tone(spelt) else [spelt]
-        known = next((self._characters[each] for each in tones if each in self._characters), [])
-        return known[0] if known else marked(name)
+        known = self._toneless if any_tone and not tone(spelt) else self._toned
+        return known[spelt][0] if spelt in known else marked(name)
 
     @cached_property
-    def _characters(self) -> dict[str, list[str]]:
+    def _toned(self) -> dict[str, list[str]]:
+        return self._characters(tones=True)
+
+    @cached_property
+    def _toneless(self) -> dict[str, list[str]]:
+        return self._characters(tones=False)
+
+    def _characters(self, tones: bool) -> dict[str, list[str]]:
         try:
-            return characters_of(self.dictionary)
+            return characters_of(self.dictionary, tones)
         except ImportError:  # pypinyin is not needed where the graph has every syllable
             return {}
-
-
-def _ragged(graph: ArcTable, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The words of the arcs taken in `order`: values, and where those of each begin and end."""
-    if graph.aux is None:
-        return np.zeros(0, np.int64), np.zeros(len(order) + 1, np.int64)
-    splits = np.arange(len(graph.arcs) + 1) if graph.aux_splits is None else graph.aux_splits
-    starts, counts = splits[order].astype(np.int64), np.diff(splits)[order].astype(np.int64)
-    values = graph.aux[_ranges(starts, counts)].astype(np.int64)
-    kept = values > 0
-    owners = np.repeat(np.arange(len(order)), counts)[kept]
-    return values[kept], np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(order)))])
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... of each, as many as counted, in one row."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
 
 
 def hash_of(text: str) -> tuple[int, int]:
@@ -189,7 +180,7 @@ class SyllableSearch:
         wanted = np.add.outer(np.array(labels, np.int64), self.states * len(graph.lang.tokens)).ravel()
         first = np.searchsorted(graph.keys, wanted, "left")
         counts = np.searchsorted(graph.keys, wanted, "right") - first
-        taken = _ranges(first, counts)
+        taken = ranges(first, counts)
         before = np.repeat(np.tile(np.arange(len(self.states)), len(labels)), counts)
         states = graph.next[taken]
         scores = self.scores[before] + graph.scores[taken]

@@ -55,18 +55,22 @@ def compile_hlg(
 
 
 def compile_lg(lexicon: ArcTable, grammar: ArcTable, first_disambiguation: int, backoff_word: int) -> k2.Fsa:
-    """LG of L_disambig and G: determinised, then without disambiguation symbols and epsilons, its arcs sorted.
+    """LG of L_disambig and G, without disambiguation symbols and epsilons, its arcs sorted.
 
     Args: as of `compile_hlg`.
     """
+    lg = remove_disambiguation(compose_lg(lexicon, grammar), first_disambiguation, backoff_word)
+    return k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
+
+
+def compose_lg(lexicon: ArcTable, grammar: ArcTable) -> k2.Fsa:
+    """LG of L_disambig and G, determinised, with the disambiguation symbols."""
     g = k2.arc_sort(without_outputs(to_k2(grammar)))
     l_disambig = k2.arc_sort(to_k2(lexicon))
     log.info("L: %d states, %d arcs; G: %d states, %d arcs",
              lexicon.num_states, lexicon.num_arcs, grammar.num_states, grammar.num_arcs)  # fmt: skip
     lg = k2.connect(k2.compose(l_disambig, g, treat_epsilons_specially=True))
-    lg = k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
-    lg = remove_disambiguation(lg, first_disambiguation, backoff_word)
-    return k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
+    return k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
 
 
 def without_outputs(fsa: k2.Fsa) -> k2.Fsa:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from egret.base.errors import EgretError
 from egret.base.files import atomic_path
+from egret.lang.symbols import SPECIAL_TOKENS
 
 BEGIN = "▁"
-UNKNOWN_PIECE = "<unk>"
+RESERVED = [BEGIN, "#", *SPECIAL_TOKENS]
 
 
 def train_bpe(words: Mapping[str, int], size: int, option: str) -> bytes:
@@ -29,9 +30,9 @@ def train_bpe(words: Mapping[str, int], size: int, option: str) -> bytes:
 
     if not words:
         raise EgretError(f"{option} {size}: there are no words to learn pieces from; give --cuts or --text")
-    if strange := sorted(word for word in words if BEGIN in word or UNKNOWN_PIECE in word):
-        raise EgretError(f"{option}: {strange[0]!r} is a word with {BEGIN} or {UNKNOWN_PIECE} in it, which pieces "
-                         f"use for themselves; change the text")  # fmt: skip
+    if strange := sorted(word for word in words if any(name in word for name in RESERVED)):
+        raise EgretError(f"{option}: the word {strange[0]!r} has one of {' '.join(RESERVED)} in it, which mean "
+                         f"something of their own among units; change the text, or its --normaliser")  # fmt: skip
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 VARIANT = re.compile(r"(?<=.)\(\d+\)$")
 STRESS = re.compile(r"(?<=[A-Z])[012]$")
-VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW".split()
-CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH".split()
-SIBILANT, VOICELESS = set("CH JH S SH Z ZH".split()), set("F K P T TH".split())
+_PHONES = """
+AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW
+B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH
+"""
+VOWELS, CONSONANTS = (line.split() for line in _PHONES.strip().splitlines())
+SIBILANT, VOICELESS = {"CH", "JH", "S", "SH", "Z", "ZH"}, {"F", "K", "P", "T", "TH"}
 # The network's own numbering: of letters, and of phones in alphabetical order with `UW` without stress among them.
 LETTERS = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
 PHONES = sorted([*CONSONANTS, "UW", *(vowel + stress for vowel in VOWELS for stress in "012")])

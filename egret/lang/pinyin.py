@@ -217,17 +217,21 @@ def inventory(dictionary: Dictionary | None = None) -> list[str]:
     return sorted(names.union(*(dictionary or {}).values()))
 
 
-def characters_of(dictionary: Dictionary | None = None) -> dict[str, list[str]]:
+def characters_of(dictionary: Dictionary | None = None, tones: bool = True) -> dict[str, list[str]]:
     """The characters of each syllable of the inventory, the commonest first: those that are read so in the most
-    phrases, then common ones (the first level of GB 2312) and those whose first reading it is."""
+    phrases, then common ones (the first level of GB 2312) and those whose first reading it is.
+
+    Args:
+      tones: of each toned syllable; else of each syllable without tone.
+    """
     found: dict[str, list[tuple[int, int, int, str]]] = defaultdict(list)
     counts = _phrase_counts()
     for character in {**_known(), **(dictionary or {})}:
         level = _level(character)
         for place, name in enumerate(readings(character, dictionary)):
             uses = counts[character][name] if character in counts else 0
-            found[name].append((-uses, level, place, character))
-    return {name: [character for *_, character in sorted(rows)] for name, rows in sorted(found.items())}
+            found[name if tones else toneless(name)].append((-uses, level, place, character))
+    return {name: list(dict.fromkeys(row[-1] for row in sorted(rows))) for name, rows in sorted(found.items())}
 
 
 def _level(character: str) -> int:

@@ -1,6 +1,6 @@
 """Errors of a syllable system by level: syllables with and without tones, and characters that only sound right."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +95,8 @@ def symbols(words: Sequence[str]) -> list[str]:
 def homophone_errors(ref: Sequence[str], said: Sequence[str], hyp: Sequence[str], heard: Sequence[str]) -> int:
     """How many characters are wrong though their toned syllable is right.
 
-    Where a row of syllables is not as long as its text (as where erhua makes one of two), the readings of the
-    characters stand for it.
+    The rows of syllables are aligned. Where one is not as long as its text (as where erhua makes one of two), the
+    characters are, and those that have a reading in common sound alike.
 
     Args:
       ref, hyp: words.
@@ -105,16 +105,17 @@ def homophone_errors(ref: Sequence[str], said: Sequence[str], hyp: Sequence[str]
     left, right = symbols(ref), symbols(hyp)
     if left == right:
         return 0
-    known, found = _sounds(left, said), _sounds(right, heard)
-    count = i = j = 0
+    if len(left) == len(said) and len(right) == len(heard):
+        return sum(left[i] != right[j] for i, j in _pairs(said, heard) if said[i] == heard[j])
+    pairs = [(left[i], right[j]) for i, j in _pairs(left, right)]
+    return sum(one != other and not set(readings(one)).isdisjoint(readings(other)) for one, other in pairs)
+
+
+def _pairs(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The places of what stands opposite each other when both are aligned."""
+    i = j = 0
     for one, other in align(left, right):
-        count += one not in (other, GAP) and other != GAP and not known[i].isdisjoint(found[j])
+        if GAP not in (one, other):
+            yield i, j
         i += one != GAP
         j += other != GAP
-    return count
-
-
-def _sounds(characters: Sequence[str], syllables: Sequence[str]) -> list[set[str]]:
-    if len(characters) == len(syllables):
-        return [{syllable} for syllable in syllables]
-    return [set(readings(character)) if len(character) == 1 else set() for character in characters]

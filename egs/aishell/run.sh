@@ -55,7 +55,7 @@ graph=$data/graph_${unit}_${words}_${lm_order}gram
 
 if stage 0 "corpus: unpack the speakers' archives, join recordings and transcripts, read and check each, write cuts"; then
   if [[ $mini == true ]]; then
-    "$EGRET_ROOT/local/mini_corpus.py" --layout aishell --workers "$nj" --out mini/corpus
+    "$EGRET_ROOT/local/mini_corpus.py" --layout aishell --utterances 20 --workers "$nj" --out mini/corpus
     corpus=mini/corpus
   else
     corpus=$(resolve_path "$corpus")
@@ -64,8 +64,12 @@ if stage 0 "corpus: unpack the speakers' archives, join recordings and transcrip
     --out "$data/cuts" --workers "$nj"
 fi
 
-if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
+if stage 1 "features: filter banks of all parts, of the training part at three speeds (of the miniature at one)"; then
+  speeds=()
+  if [[ $mini == true ]]; then
+    speeds=(--speeds 1.0)
+  fi
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml "${speeds[@]}" --nj "$nj" \
     --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$data/fbank"
 fi
 

@@ -116,10 +116,14 @@ if stage 4 "train: CTC on the encoder's outputs"; then
     default=conf/mini.yaml
   fi
   config=$(resolve_path "${train_config:-$PWD/$default}")
+  loss=()
+  if [[ $unit == phone && -z $train_config ]]; then
+    loss=(--loss ctc_graph) # every pronunciation and optional silence; words in pieces and characters have but one
+  fi
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
     --dev-cuts "${dev_features[0]}" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
-    "${set[@]/#/--}" --out "$model"
+    "${loss[@]}" "${set[@]/#/--}" --out "$model"
 fi
 
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then

@@ -50,7 +50,11 @@ case $lang in
   zh) default_normaliser=mandarin ;;
   en) default_unit=phone default_normaliser=english ;;
 esac
-if [[ -n $asrt ]]; then # its transcripts are syllables, and a number in them is a tone
+last=
+if [[ ${#given[@]} == 0 && $mini == false && -f $data/cuts/listed.json ]]; then
+  last=$(<"$data/cuts/listed.json")
+fi
+if [[ -n $asrt || $last == *'"source": "asrt"'* ]]; then # its transcripts are syllables, and a number in them is a tone
   default_unit=word default_normaliser=lower
 fi
 unit=${unit:-$default_unit}
@@ -58,7 +62,7 @@ normaliser=${normaliser:-$default_normaliser}
 if [[ $unit == phone && $lang != en && -z $lexicon ]]; then
   usage_error "--unit phone: --lang $lang needs --lexicon, your dictionary of phones"
 fi
-if [[ $unit == syllable && ($lang != zh || -n $asrt) ]]; then
+if [[ $unit == syllable && ($lang != zh || $default_unit == word) ]]; then
   usage_error "--unit syllable goes with --lang zh and transcripts in characters; syllables themselves are --unit word"
 fi
 lang_dir=$data/lang_$unit

@@ -42,7 +42,7 @@ def plan(shape: Shape) -> Corpus:
             sexes.append(f"{number} {'M' if index % 2 else 'F'}\n")
             clips = []
             for place in range(shape.utterances):
-                phrases = mandarin.new_sentence(random, taken | said)
+                phrases = mandarin.new_sentence(random, taken | said, phrases=1)
                 words, pieces = [word for phrase in phrases for word in phrase], mandarin.spoken(phrases)
                 said.add("".join(words))
                 if random.random() < LATIN_SHARE:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WRITERS = {".sph": sphere_bytes, ".flac": flac_bytes}
 
+
 @dataclass(frozen=True)
 class Shape:
     """How large a corpus is planned; `snr` in decibels, None: no noise. `test_speakers` are those of each part that is
@@ -37,7 +38,8 @@ class Shape:
 class Clip:
     """A recording to make: pieces of text are said one after the other with silence around and between them.
 
-    Silences are in seconds, `snr` in decibels (None: no noise); `.sph` names become NIST SPHERE, `.flac` FLAC, others WAV.
+    Silences are in seconds, `snr` in decibels (None: no noise). Names in `.sph` become NIST SPHERE, in `.flac` FLAC,
+    others WAV.
     """
 
     path: str

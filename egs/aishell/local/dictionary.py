@@ -63,7 +63,11 @@ def run(options: Options) -> Outcome:
                      "of pinyin", options.lexicon, len(lacking), first_few(lacking))  # fmt: skip
         lexicon = pronounced(characters, words, lambda word: by_word.get(word) or phones(word))
     write_text(options.out / "lexicon.txt", write_lexicon(lexicon))
-    counts = {"characters": len(characters), "words": len({word for word, _ in lexicon}), "pronunciations": len(lexicon)}
+    counts = {
+        "characters": len(characters),
+        "words": len({word for word, _ in lexicon}),
+        "pronunciations": len(lexicon),
+    }
     return Outcome([options.out / "lexicon.txt"], counts)
 
 

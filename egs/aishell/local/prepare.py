@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -40,7 +41,9 @@ class Options(PrepareOptions):
     normaliser: str = option("mandarin", "what every transcript passes through")
     download: Path = runtime(Path("download"), "folder to download into when there is no --corpus")
     url: str = runtime(URL, "folder to download from")
-    unpacked: Path = runtime(Path("data/wav"), "folder to unpack the speakers' archives into, which the corpus may have")
+    unpacked: Path = runtime(
+        Path("data/wav"), "folder to unpack the speakers' archives into, which the corpus may have"
+    )
 
 
 def obtain(options: Options) -> None:
@@ -56,8 +59,8 @@ def obtain(options: Options) -> None:
                 fetch(f"{options.url}/{name}.tgz", archive, md5=md5 if options.url == URL else None)
             except EgretError as error:
                 raise EgretError(
-                    f"{error}; or give --corpus DIR, a folder that holds {CORPUS}/; or download {options.url}/{name}.tgz "
-                    f"by hand to {archive} and run it again"
+                    f"{error}; or give --corpus DIR, a folder that holds {CORPUS}/; or download "
+                    f"{options.url}/{name}.tgz by hand to {archive} and run it again"
                 ) from None
             unpack(archive, options.download / name)
     unpack_speakers(options)
@@ -124,7 +127,9 @@ def corpus_of(options: Options) -> Path:
         if given.is_dir():
             found = sorted(entry.name for entry in os.scandir(given))
             what = f"no {CORPUS}/{TRANSCRIPT} in it ({f'it holds {first_few(found, 3)}' if found else 'empty'})"
-        raise EgretError(f"{given}: {what}; give --corpus DIR, the folder {CORPUS}/ of OpenSLR 33, or one that holds it")
+        raise EgretError(
+            f"{given}: {what}; give --corpus DIR, the folder {CORPUS}/ of OpenSLR 33, or one that holds it"
+        )
     missing = [name for name in (TRANSCRIPT, "wav") if not (folder / name).exists()]
     if missing:
         raise EgretError(f"{folder}: lacks {first_few(missing)}; unpack the whole of {CORPUS}.tgz")
@@ -194,13 +199,28 @@ def spoken(text: str, normaliser: str, lexicon: dict[str, list[str]]) -> dict[st
     """What is spoken in a text: toned syllables by phrase, and phones as the corpus's lexicon has its words, or without
     one those of the syllables. Phones are left out where the lexicon lacks a character."""
     words = segmented(text, normaliser)
-    syllables = to_syllables(words)
+    syllables: list[str] = []
+    for alone, run in groupby(words, lambda word: len(word) == 1):  # characters that stand alone are read together
+        for part in [tuple(run)] if alone else zip(run):
+            syllables += syllables_of(part)
     if lexicon:
         known = [spelled(word, lexicon) for word in words]
         phones = [phone for word in known for phone in word] if all(known) else []
     else:
-        phones = [phone for name in syllables for phone in (initial_final(name) if is_syllable(name) else [name])]
+        phones = [phone for name in syllables for phone in phones_of(name)]
     return {name: " ".join(units) for name, units in (("syllables", syllables), ("phones", phones)) if units}
+
+
+@cache
+def syllables_of(words: tuple[str, ...]) -> list[str]:
+    """`to_syllables`, once for what occurs again and again in a hundred thousand sentences."""
+    return to_syllables(words)
+
+
+@cache
+def phones_of(syllable: str) -> list[str]:
+    """Initial and final; a Latin word's name as it is."""
+    return initial_final(syllable) if is_syllable(syllable) else [syllable]
 
 
 def segmented(text: str, normaliser: str) -> list[str]:
@@ -211,8 +231,9 @@ def segmented(text: str, normaliser: str) -> list[str]:
         apart = [whole]
     words = []
     for units in apart:
-        for han, group in groupby(units, lambda unit: all(map(is_han, unit))):
-            words += ["".join(group)] if han else list(group)
+        for han, run in groupby(units, lambda unit: all(map(is_han, unit))):
+            group = list(run)
+            words += ["".join(group)] if han else group
     return words
 
 

@@ -28,7 +28,7 @@ class Options(OutOptions):
 
 def count(path: Path) -> dict[str, Counter]:
     """How often each character and each syllable stands in a part."""
-    counts = {kind: Counter() for kind in KINDS}
+    counts: dict[str, Counter] = {kind: Counter() for kind in KINDS}
     for cut in read_cuts(path):
         counts["characters"].update(text_of(cut).split())
         counts["syllables"].update(spoken_of(cut, "syllables").split())

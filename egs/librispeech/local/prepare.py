@@ -113,11 +113,12 @@ def folders(options: Options) -> dict[str, Path]:
         if not given.is_dir():
             what = "no such folder"
         else:
-            there = [part for part in MD5 if find_part(given, part)] or sorted(entry.name for entry in os.scandir(given))
+            found_parts = [part for part in MD5 if find_part(given, part)]
+            there = found_parts or sorted(entry.name for entry in os.scandir(given))
             what = f"lacks {first_few(missing, 7)} ({f'it holds {first_few(there, 7)}' if there else 'empty'})"
         raise EgretError(
-            f"{given}: {what}; give --corpus DIR, the folder {FOLDER}/ of OpenSLR 12 or one that holds it, and name the "
-            f"parts to use with --train-parts, --dev-parts and --test-parts"
+            f"{given}: {what}; give --corpus DIR, the folder {FOLDER}/ of OpenSLR 12 or one that holds it, and name "
+            f"the parts to use with --train-parts, --dev-parts and --test-parts"
         )
     return {part: folder for part, folder in found.items() if folder is not None}
 
@@ -156,9 +157,7 @@ def list_chapter(folder: Path, speaker: str) -> list[Utterance]:
         )
     what = f"{transcripts}: has no line of it" if spoken else f"{transcripts}: no such file"
     for name in sorted(sounds - set(times)):
-        utterances.append(
-            Utterance(name, folder / f"{name}.flac", "", speaker, problem=what, reason="no transcript")
-        )  # fmt: skip
+        utterances.append(Utterance(name, folder / f"{name}.flac", "", speaker, problem=what, reason="no transcript"))
     return utterances
 
 
@@ -194,9 +193,9 @@ def divide(utterances: list[Utterance]) -> tuple[list[Utterance], list[Utterance
     dev: set[tuple[str, str]] = set()
     total = [0, 0]
     for speaker in speakers:
-        chapters = sorted((chapter for chapter in sizes if chapter[0] == speaker), key=lambda each: (-sizes[each], each))
+        read = [chapter for chapter in sizes if chapter[0] == speaker]
         dealt = [0, 0]
-        for chapter in chapters:
+        for chapter in sorted(read, key=lambda each: (-sizes[each], each)):
             side = min((0, 1), key=lambda half: (dealt[half], total[half]))
             dealt[side] += 1
             total[side] += sizes[chapter]

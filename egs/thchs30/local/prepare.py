@@ -95,6 +95,9 @@ def corpus_of(options: Options) -> Path:
         raise EgretError(f"{given}: {what}; give --corpus DIR, the folder {FOLDER}/ of THCHS-30, or one that holds it")
     if missing := [f"{part}/" for part in PARTS if not (folder / part).is_dir()]:
         raise EgretError(f"{folder}: lacks {first_few(missing)}; unpack the whole of {FOLDER}.tgz")
+    for part in PARTS:
+        if not any(entry.name.endswith((".wav", ".wav.trn")) for entry in os.scandir(folder / part)):
+            raise EgretError(f"{folder / part}: holds no recordings; is this another corpus than THCHS-30?")
     return folder
 
 
