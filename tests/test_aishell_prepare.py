@@ -1,5 +1,6 @@
 """The recipe aishell unpacks archives, joins recordings and transcript, says what is spoken, and loses nothing."""
 
+import importlib
 import json
 import os
 import shutil
@@ -306,6 +307,11 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
     assert "nowhere: no such folder; give --corpus DIR" in prepare(tmp_path / "nowhere", code=1)
 
 
+def test_a_corpus_in_folders_of_the_same_name_is_told_apart(tmp_path: Path):
+    (tmp_path / "an4/wav").mkdir(parents=True)
+    assert "(it holds wav); give --corpus DIR" in prepare(tmp_path / "an4", code=1)
+
+
 def test_a_missing_transcript_is_named(corpus: Path):
     transcript(corpus).unlink()
     assert "lacks transcript/aishell_transcript_v0.8.txt; unpack the whole" in prepare(corpus, code=1)
@@ -415,3 +421,50 @@ def test_what_training_has_never_seen_is_counted(corpus: Path):
     report = json.loads((corpus.parent / "un/report.json").read_text())["test"]
     assert report["characters"]["most_frequent"] == {"停": 1, "雨": 1}
     assert report["syllables"]["unseen"] == 2 and report["syllables"]["all"] == 16
+
+
+# The miniature
+
+
+@pytest.fixture
+def mini(monkeypatch):
+    """Modules of local/mini/."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "local"))
+    return importlib.import_module("mini.corpus"), importlib.import_module("mini.aishell")
+
+
+def test_the_miniature_has_other_speakers_and_sentences_in_each_part(mini):
+    planned = mini[1].plan(mini[0].Shape(speakers=4, test_speakers=2, utterances=10))
+    said: dict[str, set[str]] = {part: set() for part in SPEAKERS}
+    part_of = {Path(clip.path).stem: Path(clip.path).parts[2] for clips in planned.speakers for clip in clips}
+    for line in planned.texts["data_aishell/transcript/aishell_transcript_v0.8.txt"].splitlines():
+        name, _, text = line.partition(" ")
+        said[part_of[name]].add(text)
+    assert not said["train"] & said["dev"] and not (said["train"] | said["dev"]) & said["test"]
+    assert [len(clips) for clips in planned.speakers] == [10] * 8 and len(planned.archives) == 8
+
+
+def test_the_miniature_has_recordings_without_transcript_as_the_corpus_has(mini):
+    planned = mini[1].plan(mini[0].Shape(speakers=2, test_speakers=1, utterances=10))
+    lines = planned.texts["data_aishell/transcript/aishell_transcript_v0.8.txt"].splitlines()
+    assert len(lines) == 40 - mini[1].UNTRANSCRIBED
+
+
+def test_the_lexicon_of_the_miniature_has_every_word(mini):
+    planned = mini[1].plan(mini[0].Shape(speakers=10, test_speakers=2, utterances=20))
+    known = {line.split()[0] for line in planned.texts["resource_aishell/lexicon.txt"].splitlines()}
+    lines = planned.texts["data_aishell/transcript/aishell_transcript_v0.8.txt"].splitlines()
+    assert {word for line in lines for word in line.split()[1:]} <= known
+
+
+def test_a_packed_folder_has_the_same_bytes_every_time(mini, tmp_path: Path):
+    made = []
+    for name in ("a", "b"):
+        (tmp_path / name / "train/S1").mkdir(parents=True)
+        for number in (2, 1):
+            (tmp_path / name / f"train/S1/{number}.wav").write_bytes(b"sound")
+        mini[0]._pack(tmp_path / name / "S1.tar.gz", tmp_path / name / "train/S1")
+        made.append((tmp_path / name / "S1.tar.gz").read_bytes())
+    assert made[0] == made[1] and not (tmp_path / "a/train").exists()
+    with tarfile.open(tmp_path / "a/S1.tar.gz") as archive:
+        assert archive.getnames() == ["train/S1/1.wav", "train/S1/2.wav"]

@@ -117,7 +117,7 @@ def test_every_word_of_the_miniature_of_an4(listener, tmp_path, monkeypatch, uni
     monkeypatch.syspath_prepend(ROOT / "local")
     from mini import an4
 
-    corpus = an4.plan(1, None, 24, 6, 13).texts
+    corpus = an4.plan(Shape(snr=None)).texts
     dictionary = corpus["etc/an4.dic"]
     hear = listener(dictionary, transcripts_of(corpus["etc/an4_train.transcription"]), *units)
     assert unheard(hear, dictionary) == unheard(hear, dictionary, "ENTER {} SEVEN") == {}

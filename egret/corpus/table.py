@@ -12,7 +12,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -78,35 +80,39 @@ def read_table(path: Path, folder: Path | None = None, fallback: Encoding = "utf
 
 def _parse(path: Path, text: str) -> tuple[list[Row], str]:
     """The rows that are not empty with the number of their line, and the delimiter."""
-    candidates = [(delimiter, _rows(text, delimiter)) for delimiter in DELIMITERS]
-    ranked = [(_sense(rows), delimiter, rows) for delimiter, rows in candidates if isinstance(rows, list) and rows]
     if not text.strip():
         raise EgretError(f"{path}: empty; it needs a line `path,text` and one for each recording")
-    # Quotes that do not match make no rows of a table; another delimiter would make one column of it.
-    wrong = [rows for _, rows in candidates if isinstance(rows, csv.Error)]
-    if wrong and (not ranked or max(sense for sense, _, _ in ranked) < (0, 0.9)):
-        raise EgretError(f'{path}: not a table: {wrong[0]}; a field with quotes in it is written "say ""yes"""')
-    sense, delimiter, rows = max(ranked, key=lambda each: each[0])
-    if sense == (0, 0.0):
-        shown = text.strip().split("\n")[0][:60]
+    senses = {delimiter: _sense(_first_rows(text, delimiter)) for delimiter in DELIMITERS}
+    delimiter = max(senses, key=lambda each: senses[each])
+    if senses[delimiter] == (0, 0.0):
+        line, *_ = (line for line in text.split("\n") if line.strip())
         raise EgretError(
-            f"{path}:{rows[0][0]}: one column only, {shown!r}; separate the columns by {', '.join(DELIMITERS.values())}"
+            f"{path}: one column only, {line.strip()[:60]!r}; separate the columns by {', '.join(DELIMITERS.values())}"
         )
-    return rows, delimiter
+    try:
+        return _rows(text, delimiter), delimiter
+    except csv.Error as error:
+        raise EgretError(f'{path}: not a table: {error}; a field with quotes in it is written "say ""yes"""') from None
 
 
-def _rows(text: str, delimiter: str) -> list[Row] | csv.Error:
+def _first_rows(text: str, delimiter: str) -> list[Row]:
+    """Those that tell the delimiter, as far as they can be read."""
+    rows: list[Row] = []
+    with suppress(csv.Error):
+        rows.extend(islice(_read(text, delimiter, csv.QUOTE_MINIMAL), LOOKED_AT))
+    return rows
+
+
+def _rows(text: str, delimiter: str) -> list[Row]:
     try:
         rows = list(_read(text, delimiter, csv.QUOTE_MINIMAL))
         if delimiter != "\t" or all("\n" not in field for _, row in rows for field in row):
             return rows
-    except csv.Error as error:
+    except csv.Error:
         if delimiter != "\t":
-            return error
-    try:  # quotes that do not match are then part of the text, as in Common Voice's tables
-        return list(_read(text, delimiter, csv.QUOTE_NONE))
-    except csv.Error as error:
-        return error
+            raise
+    # Quotes that do not match are then part of the text, as in Common Voice's tables.
+    return list(_read(text, delimiter, csv.QUOTE_NONE))
 
 
 def _read(text: str, delimiter: str, quoting: Literal[0, 3]) -> Iterator[Row]:
@@ -115,8 +121,9 @@ def _read(text: str, delimiter: str, quoting: Literal[0, 3]) -> Iterator[Row]:
     line = 1
     try:
         for row in reader:
-            if any(field.strip() for field in row):
-                yield line, [field.strip() for field in row]
+            fields = [field.strip() for field in row]
+            if any(fields):
+                yield line, fields
             line = reader.line_num + 1
     except csv.Error as error:
         raise csv.Error(f"from line {line} on: {error}") from None
@@ -125,6 +132,8 @@ def _read(text: str, delimiter: str, quoting: Literal[0, 3]) -> Iterator[Row]:
 def _sense(rows: list[Row]) -> tuple[int, float]:
     """How much sense a delimiter makes: known column names in the first row, else the share of rows that have the
     commonest number of fields above one."""
+    if not rows:
+        return 0, 0.0
     some = rows[:LOOKED_AT]
     known = len({name for field in some[0][1] if (name := _column(field))}) if len(some[0][1]) > 1 else 0
     counts = Counter(len(row) for _, row in some if len(row) > 1)
@@ -180,10 +189,12 @@ def _bare(path: Path, rows: list[Row], delimiter: str) -> tuple[dict[str, int], 
 
 
 def _entries(path: Path, rows: list[Row], columns: dict[str, int], width: int, base: Path) -> list[Entry]:
-    paths = [audio_path(base, row[columns["path"]]) for _, row in rows if len(row) > columns["path"]]
-    common = os.path.commonpath([each.parent for each in paths]) if paths and _same_kind(paths) else ""
+    place_of_path = columns["path"]
+    paths = [audio_path(base, row[place_of_path] if len(row) > place_of_path else "") for _, row in rows]
+    folders = {os.path.dirname(path) for path in paths}
+    common = os.path.commonpath(folders) if len({os.path.isabs(folder) for folder in folders}) == 1 else ""
     entries = []
-    for number, row in rows:
+    for audio, (number, row) in zip(paths, rows, strict=True):
         said = {name: row[place] for name, place in columns.items() if place < len(row)}
         problem = ""
         if any(row[width:]) or len(row) <= max(columns["path"], columns["text"]):
@@ -191,18 +202,13 @@ def _entries(path: Path, rows: list[Row], columns: dict[str, int], width: int, b
             problem = f"{len(row)} fields where {width} are expected{hint}"
         elif not said["path"]:
             problem = "no path"
-        entries.append(_entry(f"{path}:{number}", said, base, common, problem))
+        entries.append(_entry(f"{path}:{number}", said, audio, common, problem))
     return entries
 
 
-def _same_kind(paths: list[Path]) -> bool:
-    return len({path.is_absolute() for path in paths}) == 1
-
-
-def _entry(where: str, said: dict[str, str], base: Path, common: str, problem: str) -> Entry:
+def _entry(where: str, said: dict[str, str], audio: Path, common: str, problem: str) -> Entry:
     times: dict[str, float | None] = {"start": 0.0, "end": None}
     channel = None
-    audio = audio_path(base, said.get("path", ""))
     if not problem:
         for name in times:
             if said.get(name):
@@ -252,10 +258,7 @@ def seconds(text: str) -> float | None:
 
 def utterance_id(audio: Path, common: str, start: float, end: float | None, channel: int | None) -> str:
     """A name that follows from the recording and the extent: its path below the folder that all share."""
-    try:
-        name = str(audio.relative_to(common).with_suffix("")) if common else str(audio.with_suffix(""))
-    except ValueError:
-        name = audio.stem
+    name = os.path.splitext(str(audio).removeprefix(common))[0]
     name = "_".join(name.strip("/").replace("/", "-").split())
     if start or end is not None:
         name += f"-{round(start * 1000):08d}-{'end' if end is None else f'{round(end * 1000):08d}'}"

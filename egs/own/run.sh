@@ -65,9 +65,17 @@ fi
 if [[ $unit == syllable && ($lang != zh || $default_unit == word) ]]; then
   usage_error "--unit syllable goes with --lang zh and transcripts in characters; syllables themselves are --unit word"
 fi
-lang_dir=$data/lang_$unit
-lm=$data/lm_$unit
-graph=$data/graph_${unit}_${lm_order}gram
+if [[ $mini == true && $vocab_size == 500 ]]; then
+  vocab_size=100 # its texts have no more
+fi
+name=$unit
+case $unit in
+  bpe) name=bpe_$vocab_size ;;
+  char_bpe) name=char_bpe_$latin_bpe ;;
+esac
+lang_dir=$data/lang_$name
+lm=$data/lm_$name
+graph=$data/graph_${name}_${lm_order}gram
 
 if stage 0 "corpus: read the lists, divide off dev and test, bring recordings to one rate and channel, write cuts"; then
   if [[ $mini == true ]]; then
@@ -127,7 +135,7 @@ if [[ -z $encoder ]]; then
   encoder=tdnn
   [[ $mini == true ]] || encoder=$(local/encoder.py "$data/cuts/report.json")
 fi
-model=$exp/${encoder}_$unit${tag:+_$tag}
+model=$exp/${encoder}_$name${tag:+_$tag}
 
 if stage 4 "train: CTC on the encoder's outputs"; then
   default=conf/$encoder.yaml

@@ -5,6 +5,7 @@ Some sentences end in a Latin word, as people mix them in: spelled letters, whic
 
 from random import Random
 
+from egret.lang.pinyin import initial_final
 from mini import mandarin
 from mini.corpus import Clip, Corpus, Shape
 
@@ -17,10 +18,6 @@ LETTERS = {
 }  # fmt: skip
 LATIN_SHARE = 0.15  # of the sentences
 UNTRANSCRIBED = 2  # recordings of the training part; 325 of 141,925 in the published one
-# The initials of pinyin, those of two letters first; finals of syllables that have none, as the corpus writes them.
-INITIALS = ("zh", "ch", "sh", "b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "r", "z", "c", "s")
-SPELLED = {"yu": "v", "yi": "i", "wu": "u", "y": "i", "w": "u"}
-WRITTEN = {"iou": "iu", "uei": "ui", "uen": "un"}
 README = """\
 Synthetic speech in the layout of AISHELL-1 (OpenSLR 33): voices of espeak-ng, texts of our own. Made by
 local/mini_corpus.py of Egret; for trying programs only.
@@ -65,6 +62,11 @@ def plan(shape: Shape) -> Corpus:
     return corpus
 
 
+def phones(syllable: str) -> str:
+    """Initial and toned final."""
+    return " ".join(initial_final(syllable))
+
+
 def lexicon() -> str:
     """Words and characters in initials and toned finals."""
     entries = {("SIL", "sil"), ("<SPOKEN_NOISE>", "sil")}
@@ -73,24 +75,3 @@ def lexicon() -> str:
         entries |= {(character, phones(syllable)) for character, syllable in zip(word, syllables, strict=True)}
     entries |= {(word, " ".join(phones(LETTERS[letter]) for letter in word)) for word in LATIN}
     return "".join(f"{word} {spelling}\n" for word, spelling in sorted(entries))
-
-
-def phones(syllable: str) -> str:
-    """Initial and toned final: `zh ix4` of zhi4, `uu uo3` of wo3, `vv van2` of yuan2."""
-    base, tone = syllable[:-1], syllable[-1]
-    initial = next((initial for initial in INITIALS if base.startswith(initial)), "")
-    final = base[len(initial) :]
-    if initial in ("zh", "ch", "sh", "r") and final == "i":
-        final = "ix"
-    elif initial in ("z", "c", "s") and final == "i":
-        final = "iy"
-    elif initial in ("j", "q", "x") and final.startswith("u"):
-        final = "v" + final[1:]
-    elif not initial:
-        for spelled, vowel in SPELLED.items():
-            if base.startswith(spelled):
-                final = vowel + base[len(spelled) :]
-                break
-        final = WRITTEN.get(final, final)
-        initial = 2 * final[0]
-    return f"{initial} {final}{tone}"

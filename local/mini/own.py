@@ -1,7 +1,7 @@
 """What somebody might have recorded for themselves: a table of recordings from a telephone, a dictaphone and a studio.
 
-Texts are AN4's in small (mini.an4), written as people write. The table is as spreadsheets save it: with a byte-order
-mark, Windows' line ends and quotes where there are commas. Beside it lies the same corpus as a Kaldi data directory.
+They ask a house to do things, written as people write. The table is as spreadsheets save it: with a byte-order mark,
+Windows' line ends and quotes where there are commas. Beside it lies the same corpus as a Kaldi data directory.
 """
 
 import csv
@@ -12,6 +12,16 @@ from random import Random
 from mini import an4
 from mini.corpus import Clip, Corpus, Shape
 
+SWITCHED = ["the light", "the heater", "the radio", "the oven", "the television", "the fan", "the coffee machine"]
+MOVED = ["the window", "the door", "the curtain", "the garage", "the gate"]
+ROOMS = ["kitchen", "bedroom", "bathroom", "office", "garden", "hall", "living room", "cellar"]
+PEOPLE = ["Maria", "Peter", "grandmother", "the doctor", "the neighbour", "my brother", "Susan", "the school"]
+PLACES = ["London", "Paris", "Berlin", "Lisbon", "Stockholm", "Vienna", "Toronto"]
+NUMBERS = [
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty",
+    "thirty", "forty",
+]  # fmt: skip
+DAYS = ["today", "tomorrow", "tonight", "on Monday", "on Friday", "on Sunday"]
 # What it was recorded with: folder, format, sampling rate, channels; in turn.
 DEVICES = [
     ("studio", "wav", 44100, 2), ("dictaphone", "flac", 16000, 1), ("telephone", "wav", 8000, 1),
@@ -24,7 +34,7 @@ own may be. Made by local/mini_corpus.py of Egret; for trying programs only.
 
 
 def plan(shape: Shape) -> Corpus:
-    """Speakers with `utterances` each, dev and test not divided off; one text for each utterance."""
+    """Speakers with `utterances` each, dev and test not divided off."""
     random = Random(f"own {shape.seed}")
     corpus = Corpus()
     rows: list[Sequence[str]] = []
@@ -32,11 +42,11 @@ def plan(shape: Shape) -> Corpus:
         name, speaker = an4.make_speaker(random, index)
         clips = []
         for place in range(shape.utterances):
-            text = an4.new_text(random, place % 2 == 0, set())
+            text = sentence(random)
             path, rate, channels = recording(name, place)
-            pieces = an4.spoken(text)
+            pieces = [part.lower() for part in text.rstrip(".?").split(", ")]
             clips.append(Clip(path, speaker, pieces, rate, random.randrange(1 << 32), snr=shape.snr, channels=channels))
-            rows.append((path, written(text), name))
+            rows.append((path, text, name))
         corpus.speakers.append(clips)
     corpus.texts = {
         "README": README,
@@ -52,11 +62,21 @@ def recording(name: str, place: int) -> tuple[str, int, int]:
     return f"recordings/{folder}/{name} {place + 1}.{ending}", rate, channels
 
 
-def written(text: str) -> str:
-    """A sentence as one types it: `Enter, twenty five.`"""
-    first, _, rest = text.partition(" ")
-    lower = " ".join(word if len(word) == 1 else word.lower() for word in rest.split())
-    return f"{first.capitalize()}{',' if first in an4.VERBS else ''} {lower}".strip() + "."
+def sentence(random: Random) -> str:
+    """One as it is typed: `Turn off the light in the kitchen, please.`"""
+    pick = random.choice
+    kind = random.randrange(7)
+    if kind < 2:
+        return f"Turn {pick(['on', 'off'])} {pick(SWITCHED)} in the {pick(ROOMS)}{pick(['', ', please'])}."
+    if kind == 2:
+        return f"{pick(['Open', 'Close'])} {pick(MOVED)}{pick(['', ', please'])}."
+    if kind == 3:
+        return f"Call {pick(PEOPLE)} in {pick(NUMBERS)} {pick(['minutes', 'hours'])}."
+    if kind == 4:
+        return f"How warm is it in {pick(PLACES)} {pick(DAYS)}?"
+    if kind == 5:
+        return f"Wake me up at {pick(NUMBERS[:11])} {pick(['fifteen', 'thirty', 'forty five'])} {pick(DAYS)}."
+    return f"Remind {pick(PEOPLE)} of {pick(NUMBERS)} appointments {pick(DAYS)}."
 
 
 def table(rows: list[Sequence[str]]) -> str:

@@ -104,7 +104,8 @@ def speaker_name(utterance: str) -> str:
 def find_corpus(folder: Path) -> Path | None:
     """The folder data_aishell/, at or up to two levels below `folder`."""
     places = (folder, folder / CORPUS, folder / CORPUS / CORPUS)
-    return next((place for place in places if (place / TRANSCRIPT).is_file() or (place / "wav").is_dir()), None)
+    named = (place for place in places if place.name == CORPUS and (place / "wav").is_dir())  # without a transcript
+    return next((place for place in places if (place / TRANSCRIPT).is_file()), next(named, None))
 
 
 def find_resource(folder: Path, name: str) -> Path | None:
