@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import accumulate
 from pathlib import Path
 
 from recipe import ROOT
@@ -33,12 +34,12 @@ def sentences(count: int) -> list[list[str]]:
     import jieba
 
     rng = random.Random(1)
-    rows = (
-        line.split() for line in Path(jieba.__file__).with_name("dict.txt").read_text(encoding="utf-8").splitlines()
-    )
-    counts = {word: int(n) for word, n, *_ in rows if int(n) > FREQUENT and all(map(is_han, word))}
-    drawn = (rng.choices(list(counts), list(counts.values()), k=rng.randint(4, 12)) for _ in range(count))
-    return [list("".join(words)) for words in drawn]
+    listed = Path(jieba.__file__).with_name("dict.txt").read_text(encoding="utf-8")
+    rows = [line.split() for line in listed.splitlines()]
+    words = [(row[0], int(row[1])) for row in rows if int(row[1]) > FREQUENT and all(map(is_han, row[0]))]
+    names, sums = [word for word, _ in words], list(accumulate(n for _, n in words))
+    drawn = (rng.choices(names, cum_weights=sums, k=rng.randint(4, 12)) for _ in range(count))
+    return [list("".join(sentence)) for sentence in drawn]
 
 
 def step(name: str, *arguments: object) -> None:

@@ -2,8 +2,11 @@
 
 import hashlib
 import importlib.util
+import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import threading
@@ -314,6 +317,73 @@ def test_no_network_says_how_to_go_on(recipe: ModuleType, tmp_path: Path, monkey
     monkeypatch.setattr(recipe, "fetch", partial(recipe.fetch, attempts=1, pause=0))
     with pytest.raises(EgretError, match="or give --corpus DIR, a folder that holds LibriSpeech/"):
         recipe.obtain(options_of(recipe, tmp_path, "http://127.0.0.1:9"))
+
+
+# The miniature
+
+
+@pytest.fixture
+def miniature(monkeypatch: pytest.MonkeyPatch):
+    """The miniature as it is planned, with texts by utterance for each part."""
+    monkeypatch.syspath_prepend(str(ROOT / "local"))
+    from mini.corpus import Shape
+    from mini.librispeech import plan
+
+    corpus = plan(Shape(speakers=3, test_speakers=2, utterances=5))
+    parts: dict[str, dict[str, str]] = {}
+    for name, content in corpus.texts.items():
+        if name.endswith(".trans.txt"):
+            rows = dict(line.split(" ", 1) for line in content.splitlines())
+            parts.setdefault(name.split("/")[1], {}).update(rows)
+    return corpus, parts
+
+
+def test_every_recording_of_the_miniature_has_a_transcript_in_its_folder(miniature):
+    corpus, parts = miniature
+    named = {
+        f"LibriSpeech/{part}/{name.split('-')[0]}/{name.split('-')[1]}/{name}.flac"
+        for part in parts
+        for name in parts[part]
+    }
+    assert {clip.path for group in corpus.speakers for clip in group} == named
+
+
+def test_parts_of_the_miniature_share_neither_speaker_nor_sentence(miniature):
+    _, parts = miniature
+    for what in (lambda row: row[0].split("-")[0], lambda row: row[1]):
+        train, dev, test = ({what(row) for row in parts[part].items()} for part in PARTS)
+        assert not (train & dev or train & test or dev & test)
+
+
+def test_texts_of_the_miniature_are_as_the_real_ones(miniature):
+    _, parts = miniature
+    text = " ".join(text for part in parts.values() for text in part.values())
+    assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
+
+
+def test_flac_keeps_every_sample(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "local"))
+    from mini.sound import flac_bytes
+
+    samples = np.random.RandomState(1).randint(-32768, 32768, 3000).astype(np.int16)
+    read, rate = soundfile.read(io.BytesIO(flac_bytes(samples, 16000)), dtype="int16")
+    assert rate == 16000 and (read == samples).all()
+
+
+def test_a_miniature_passes_stage_0(tmp_path: Path):
+    pytest.importorskip("espeakng_loader")
+    command = [
+        sys.executable,
+        str(ROOT / "local/mini_corpus.py"),
+        "--layout",
+        "librispeech",
+        "--out",
+        str(tmp_path / "mini"),
+    ]
+    size = ["--speakers", "1", "--test-speakers", "1", "--utterances", "2"]
+    subprocess.run([*command, *size], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    code, said = program(PREPARE, "--corpus", tmp_path / "mini", "--out", tmp_path / "cuts", *USUAL)
+    assert code == 0 and "utterances 6, kept 6, rejected 0" in said
 
 
 # The real one

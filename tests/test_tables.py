@@ -159,6 +159,10 @@ def test_ids_are_paths_below_the_folder_of_all(tmp_path: Path):
     assert [row.utterance.id for row in rows] == ["ann-a_1", "bob-a_1"]
 
 
+def test_a_row_without_a_path_changes_no_ids(tmp_path: Path):
+    assert read(tmp_path, "path,text\nx/a.wav,yes\n,no\n")[0].utterance.id == "a"
+
+
 def test_ids_of_pieces_have_their_times(tmp_path: Path):
     rows = read(tmp_path, "path,text,start,end\na.wav,yes,0,1.25\na.wav,no,1:01.5,\n")
     assert [row.utterance.id for row in rows] == ["a-00000000-00001250", "a-00061500-end"]

@@ -3,7 +3,7 @@
 They are written as FLAC into a folder of their own and the cuts are of those: features, the sound in the report,
 alignments, batches made from samples, and programs of others that read the cuts, all find one rate and one channel, and
 none of them needs to know how it came about. To resample at each reading instead would save the disk space (some
-60 MB an hour of speech) but would have to be done in every one of those places, each time, and in the same way. The
+55 MB an hour of speech) but would have to be done in every one of those places, each time, and in the same way. The
 recordings of the user stay as they are; one that has the rate and a channel to be had by itself is used where it lies.
 """
 

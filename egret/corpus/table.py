@@ -191,8 +191,8 @@ def _bare(path: Path, rows: list[Row], delimiter: str) -> tuple[dict[str, int], 
 def _entries(path: Path, rows: list[Row], columns: dict[str, int], width: int, base: Path) -> list[Entry]:
     place_of_path = columns["path"]
     paths = [audio_path(base, row[place_of_path] if len(row) > place_of_path else "") for _, row in rows]
-    folders = {os.path.dirname(path) for path in paths}
-    common = os.path.commonpath(folders) if len({os.path.isabs(folder) for folder in folders}) == 1 else ""
+    folders = {path.parent for path in paths if path != base}
+    common = os.path.commonpath(folders) if len({folder.is_absolute() for folder in folders}) == 1 else ""
     entries = []
     for audio, (number, row) in zip(paths, rows, strict=True):
         said = {name: row[place] for name, place in columns.items() if place < len(row)}
@@ -258,7 +258,7 @@ def seconds(text: str) -> float | None:
 
 def utterance_id(audio: Path, common: str, start: float, end: float | None, channel: int | None) -> str:
     """A name that follows from the recording and the extent: its path below the folder that all share."""
-    name = os.path.splitext(str(audio).removeprefix(common))[0]
+    name = str(audio).removeprefix(common).removesuffix(audio.suffix)
     name = "_".join(name.strip("/").replace("/", "-").split())
     if start or end is not None:
         name += f"-{round(start * 1000):08d}-{'end' if end is None else f'{round(end * 1000):08d}'}"

@@ -30,11 +30,11 @@ def compile_syllable_graph(lang: Lang, grammar: ArcTable) -> ArcTable:
     Raises:
       UsageError: the folder's words are spelled, not pronounced.
     """
-    from egret.graph.hlg import compose_lg
-
     if lang.about["kind"] not in KINDS:
         raise UsageError(f"--lg: the units of {lang.folder} are of the kind {lang.about['kind']!r}; LG leads from "
                          f"syllables or phones to words")  # fmt: skip
+    from egret.graph.hlg import compose_lg
+
     entries, _ = disambiguate(read_lexicon(lang.folder / "lexicon.txt", literal=True))
     lexicon = lexicon_graph(entries, lang.tokens, lang.words, backoff_loop=True)
     return without_epsilons(from_k2(compose_lg(lexicon, grammar)), lang.first_disambiguation, lang.words[BACKOFF])

@@ -107,8 +107,8 @@ if stage 2 "lang: the words of the transcripts, and the units that they are made
       --cuts "$data/cuts/train.jsonl" "${texts[@]}" ${lexicon:+--lexicon "$dictionary"} --out "$data/lexicon_phone"
     dictionary=$data/lexicon_phone/lexicon.txt
   elif [[ $unit == syllable && -z $lexicon ]]; then
-    "$steps/prepare_lexicon.py" --cmd "${prep_cmd[*]@Q}" --source pinyin --kind syllable --normaliser "$normaliser" \
-      --cuts "$data/cuts/train.jsonl" "${texts[@]}" --out "$data/lexicon_syllable"
+    "$steps/prepare_lexicon.py" --cmd "${prep_cmd[*]@Q}" --source pinyin --kind syllable --extra none \
+      --normaliser "$normaliser" --cuts "$data/cuts/train.jsonl" "${texts[@]}" --out "$data/lexicon_syllable"
     dictionary=$data/lexicon_syllable/lexicon.txt
   fi
   units=(--kind "${unit%_bpe}" ${dictionary:+--lexicon "$dictionary"})

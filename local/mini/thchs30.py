@@ -15,7 +15,7 @@ from mini.mandarin import WORDS
 RATE = 16000
 GROUPS = "ABC"  # of training sentences; those of the test part are D
 NUMBERED = 250  # sentences of a group in the corpus: B begins at 250
-READERS = 3  # of a training sentence, about
+POOL = 6  # sentences of a group for each that one of its speakers reads: several speakers read some of them
 LM_SENTENCES = 1500
 CODES = [2, 4, 5, 6, 7, 8, *range(9, 1000)]  # speakers, as A2, A4, ...
 NOT_IN_LM = {"广州", "京剧"}  # words that only the dictionary of resource/ has
@@ -47,14 +47,14 @@ def plan(shape: Shape) -> Corpus:
             taken.add("".join(map("".join, made[-1])))
         return made
 
-    pools = {group: sentences(READERS * shape.utterances) for group in GROUPS}
+    pools = {group: sentences(POOL * shape.utterances) for group in GROUPS}
     for index in range(shape.speakers):
         group = GROUPS[index % len(GROUPS)]
         start = random.randrange(len(pools[group]))
         read = [(start + place) % len(pools[group]) for place in range(shape.utterances)]
         lines = [("train", number, pools[group][number]) for number in sorted(read)]
         if index < shape.test_speakers:
-            held_out = range(READERS * shape.utterances, (READERS + 1) * shape.utterances)
+            held_out = range(POOL * shape.utterances, (POOL + 1) * shape.utterances)
             lines += [("dev", number, text) for number, text in zip(held_out, sentences(shape.utterances), strict=True)]
         add_speaker(corpus, random, index, group, lines, shape)
     for index in range(shape.speakers, shape.speakers + shape.test_speakers):
