@@ -15,6 +15,7 @@ from egret.decoding.options import DecodeOptions
 
 def run(options: DecodeOptions) -> Outcome:
     from egret.decoding.recognise import make_recogniser, recognise
+    from egret.lang.lang import Lang
 
     refuse_equal_names(options)
     recogniser = make_recogniser(options)
@@ -24,7 +25,8 @@ def run(options: DecodeOptions) -> Outcome:
     if options.dev_cuts:
         heard = {cuts: recognise(recogniser, cuts, settings) for cuts in options.dev_cuts}
         chosen_on = " ".join(map(part_name, heard))
-        settings = choose({cuts: results for cuts, (results, _) in heard.items()})
+        normaliser = Lang.read(options.lang).about.get("normaliser", {}).get("name", "plain")
+        settings = choose({cuts: results for cuts, (results, _) in heard.items()}, normaliser)
         for cuts, (results, took) in heard.items():
             results = [result for result in results if result.params in settings[result.method]]
             outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
@@ -58,20 +60,22 @@ def refuse_equal_names(options: DecodeOptions) -> None:
         raise UsageError(f"--test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
 
 
-def choose(heard: dict[Path, list]) -> dict[str, list[dict]]:
+def choose(heard: dict[Path, list], normaliser: str) -> dict[str, list[dict]]:
     """Each method's setting with the fewest word errors on all dev parts together; of equals the first.
 
-    `heard` has for each manifest the same methods and settings in the same order.
+    `heard` has for each manifest the same methods and settings in the same order. Words of several characters are
+    counted as they are scored, character by character where the normaliser divides them.
     """
     from egret.corpus.cuts import references
+    from egret.lang.normalise import normalise
     from egret.scoring.errors import count_errors
 
     results = next(iter(heard.values()))
     errors_of = [0] * len(results)
     for cuts, of_part in heard.items():
-        texts = {name: text.split() for name, text in references(cuts).items()}
+        texts = {name: normalise(text, normaliser).split() for name, text in references(cuts).items()}
         for place, result in enumerate(of_part):
-            hypotheses = {hyp["id"]: hyp["words"] for hyp in result.hypotheses}
+            hypotheses = {hyp["id"]: normalise(" ".join(hyp["words"]), normaliser).split() for hyp in result.hypotheses}
             errors_of[place] += count_errors(texts, hypotheses).errors
     best: dict[str, tuple[int, dict]] = {}
     tried = defaultdict(set)

@@ -116,6 +116,7 @@ def transcripts_of(text: str) -> list[str]:
 def test_every_word_of_the_miniature_of_an4(listener, tmp_path, monkeypatch, units):
     monkeypatch.syspath_prepend(ROOT / "local")
     from mini import an4
+    from mini.corpus import Shape
 
     corpus = an4.plan(Shape(snr=None)).texts
     dictionary = corpus["etc/an4.dic"]

@@ -208,7 +208,12 @@ def test_without_dev_the_stated_method_counts():
 
 
 def test_several_dev_parts_choose_together_each_by_its_words():
-    scores = [scored("clean", "one", 4), scored("clean", "two", 6), scored("other", "one", 9), scored("other", "two", 8)]
+    scores = [
+        scored("clean", "one", 4),
+        scored("clean", "two", 6),
+        scored("other", "one", 9),
+        scored("other", "two", 8),
+    ]
     assert choose_best(scores, ["clean", "other"], "", "wer")["method"] == "one"
     for score in scores[2:]:
         score["ref"] = 30

@@ -122,10 +122,15 @@ if stage 4 "train: CTC on the encoder's outputs"; then
 fi
 
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$decode_lang" \
+  config=conf/decode.yaml
+  if [[ $mini == true ]]; then
+    config=conf/decode_mini.yaml
+  fi
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$config" --experiment "$model" --lang "$decode_lang" \
     --graph "$graph" --dev-cuts "$data/fbank/dev.jsonl" --test-cuts "$data/fbank/test.jsonl" \
     "${decode_set[@]/#/--}" --out "$result/decode"
-  "$steps/score.py" --decode "$result/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
+  "$steps/score.py" --decode "$result/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
+    --normaliser mandarin
   if [[ $lm == char ]]; then
     "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
       --cuts "$data"/fbank/{dev,test}.jsonl

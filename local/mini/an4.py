@@ -89,7 +89,9 @@ def plan(shape: Shape) -> Corpus:
                 base = f"{folder}/{name}/{take}-{name}-b"
                 names.append(base)
                 transcripts.append(f"<s> {text} </s> ({take}-{name}-b)")
-                clips.append(Clip(f"wav/{base}.sph", speaker, spoken(text), RATE, random.randrange(1 << 32), snr=shape.snr))
+                clips.append(
+                    Clip(f"wav/{base}.sph", speaker, spoken(text), RATE, random.randrange(1 << 32), snr=shape.snr)
+                )
             corpus.speakers.append(clips)
         taken |= {text for text in said if " " in text}
         corpus.texts[f"etc/an4_{part}.fileids"] = "".join(f"{name}\n" for name in names)

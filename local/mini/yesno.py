@@ -15,7 +15,8 @@ the name of a file is what is said in it. Made by local/mini_corpus.py of Egret;
 
 
 def plan(shape: Shape) -> Corpus:
-    """The real corpus has 60 recordings of one speaker too, so nothing is left out; of the shape, seed and noise count."""
+    """The real corpus has 60 recordings of one speaker too, so nothing is left out; only seed and noise of the shape
+    matter."""
     random = Random(f"yesno {shape.seed}")
     takes = sorted(random.sample(range(2**WORDS), RECORDINGS))
     clips = []
