@@ -55,8 +55,8 @@ def step(
 ) -> tuple[float, float]:
     """Seconds of wall clock and of CPU time that the step took on cuts."""
     write_cuts(folder / "cuts.jsonl", cuts)
-    command = [ROOT / "steps" / "extract_features.py", "--cmd", ROOT / "utils" / "run.py", "--nj", str(jobs), "--force"]
-    command += ["--cuts", folder / "cuts.jsonl", "--out", folder / "fbank", "--storage", storage]
+    command: list[str | Path] = [ROOT / "steps" / "extract_features.py", "--cmd", ROOT / "utils" / "run.py", "--force"]
+    command += ["--cuts", folder / "cuts.jsonl", "--out", folder / "fbank", "--nj", str(jobs), "--storage", storage]
     command += ["--fbank.sampling-rate", str(options.sampling_rate), "--fbank.num-mel-bins", str(options.num_mel_bins)]
     spent, began = children(), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

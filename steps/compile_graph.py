@@ -45,6 +45,7 @@ def run(options: Options) -> Outcome:
     highest = int(grammar.arcs[:, 2].max(initial=0))
     if highest >= len(lang.words):
         raise EgretError(f"{options.grammar}: word id {highest} is not in {options.lang}/words.txt; make G again")
+    lg = leave_lg(options, lang, grammar)
     sizes = len(lang.units), lang.first_disambiguation, lang.words[BACKOFF]
     graph, report = compile_hlg(lexicon, grammar, *sizes, options.topology)
     if not graph.num_arcs:
@@ -52,7 +53,7 @@ def run(options: Options) -> Outcome:
     arcs.save(options.out / "HLG.safetensors", graph, arcs.identity(lang))
     write_json(options.out / "report.json", report)
     log.info("HLG: %(states)d states, %(arcs)d arcs, %(seconds).1f s, peak memory %(peak_memory_mib)d MiB", report)
-    return Outcome([options.out / "HLG.safetensors", *leave_lg(options, lang, grammar)], report)
+    return Outcome([options.out / "HLG.safetensors", *lg], report)
 
 
 def leave_lg(options: Options, lang: Lang, grammar: arcs.ArcTable) -> list[Path]:

@@ -221,8 +221,9 @@ def lines_of(path: Path | None) -> Iterator[str]:
 
 
 def with_names(argv: Sequence[str]) -> list[str]:
-    """The command line with `--syllables` before a word that belongs to no option."""
+    """The command line with `--syllables` before the words that belong to no option, in quotes or not."""
     words: list[str] = []
+    syllables: list[str] = []
     takes = ""
     for word in argv:
         flag = takes in ("--incremental", "--any-tone")
@@ -231,10 +232,11 @@ def with_names(argv: Sequence[str]) -> list[str]:
         elif takes and not (flag and word not in ("true", "false")):
             takes = ""
         else:
-            words.append("--syllables")
+            syllables.append(word)
             takes = ""
+            continue
         words.append(word)
-    return words
+    return [*words, "--syllables", " ".join(syllables)] if syllables else words
 
 
 def start(argv: Sequence[str]) -> int:

@@ -45,6 +45,15 @@ class Options(OutOptions):
     variants: bool = option(True, "keep all pronunciations of a word, else only the first")
     normaliser: str = option("upper", "text normaliser of the words")
 
+    def __post_init__(self) -> None:
+        pinyin_only = {"--kind": self.kind != "syllable", "--dictionary": self.dictionary, "--rare": self.rare}
+        foreign = {"--stress": self.stress} if self.source == "pinyin" else pinyin_only
+        for name, given in foreign.items():
+            if given:
+                raise UsageError(f"{name} does not go with --source {self.source}; leave it out")
+        if self.vocabulary and not self.text:
+            raise UsageError("--vocabulary is of the words of --text; give --text, or leave it out")
+
 
 @dataclass
 class Said:
@@ -96,11 +105,8 @@ def lines_of(path: Path) -> Iterator[str]:
 
 def pronounce_english(words: Counter, options: Options) -> Said:
     """Pronunciations of `words`, and of the dictionary's other words where they are asked for."""
-    own: dict[str, list[tuple[str, ...]]] = {}
-    if options.lexicon:
-        for word, phones in read_lexicon(options.lexicon):
-            own.setdefault(normalise(word, options.normaliser), []).append(tuple(phones))
-    common = {normalise(word, options.normaliser): all_of for word, all_of in english_g2p.cmudict().items()}
+    own = own_words(options)
+    common = common_words(options)
     dictionary = {**common, **own}
     said = Said()
     found: dict[str, list[tuple[str, ...]]] = {}
@@ -122,11 +128,41 @@ def pronounce_english(words: Counter, options: Options) -> Said:
     return said
 
 
+def own_words(options: Options) -> dict[str, list[tuple[str, ...]]]:
+    """The pronunciations of --lexicon by normalised word; words that no normalised text has are left out."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    left_out = []
+    for word, units in read_lexicon(options.lexicon) if options.lexicon else []:
+        if name := normalised_word(word, options.normaliser):
+            found.setdefault(name, []).append(tuple(units))
+        else:
+            left_out.append(repr(word))
+    if left_out:
+        log.warning("%s: %d words are none in text normalised as %s, and left out: %s",
+                    options.lexicon, len(left_out), options.normaliser, first_few(left_out))  # fmt: skip
+    return found
+
+
+def common_words(options: Options) -> dict[str, list[tuple[str, ...]]]:
+    """The same of the CMU dictionary. A normaliser may make one word of several, as of `a`, `a.` and `em`, `'em`; the
+    pronunciations of the one that is only written in another case come first."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    others = []
+    for word, pronunciations in english_g2p.cmudict().items():
+        name = normalised_word(word, options.normaliser)
+        if name.upper() == word:
+            found[name] = list(pronunciations)
+        elif name:
+            others.append((name, pronunciations))
+    for name, pronunciations in others:
+        known = found.setdefault(name, [])
+        known += [phones for phones in pronunciations if phones not in known]
+    return found
+
+
 def pronounce_chinese(words: Counter, options: Options) -> Said:
     """Readings of `words` and of their characters, and of the common characters where they are asked for."""
-    own: dict[str, list[list[str]]] = {}
-    for word, units in read_lexicon(options.lexicon) if options.lexicon else []:
-        own.setdefault(normalised_word(word, options.normaliser), []).append(units)
+    own = {word: list(map(list, readings)) for word, readings in own_words(options).items()}
     dictionary = pinyin.read_dictionary(options.dictionary) if options.dictionary else None
     spoken = set(words_of((text for path in options.cuts for text in references(path).values()), options))
     said = Said()

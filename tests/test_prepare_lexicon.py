@@ -76,6 +76,18 @@ def test_a_dictionary_of_ones_own_comes_first(lexicon, tmp_path: Path):
     assert (words["READ"], words["ZYX"], "READS" in words) == (["R EH D"], ["Z IH K S"], False)
 
 
+def test_words_that_a_normaliser_makes_one_have_the_pronunciations_of_each(lexicon, tmp_path: Path):
+    (tmp_path / "words").write_text("a em\n")
+    words = lexicon("--words", tmp_path / "words", "--extra", "none", "--normaliser", "english")
+    assert words == {"A": ["AH", "EY"], "EM": ["EH M", "AH M"]}
+
+
+def test_words_that_no_normalised_text_has_are_left_out_and_said(lexicon, tmp_path: Path):
+    (tmp_path / "own.txt").write_text("mother-in-law M AH\nread R EH D\n")
+    assert list(lexicon("--lexicon", tmp_path / "own.txt", "--normaliser", "english")) == ["READ"]
+    assert "1 words are none in text normalised as english, and left out: 'mother-in-law'" in lexicon.said
+
+
 # What no dictionary has
 
 
@@ -144,6 +156,15 @@ def test_a_list_of_words_may_be_given(lexicon, tmp_path: Path):
 def test_nothing_to_pronounce_is_wrong_usage(lexicon):
     lexicon("--extra", "none", code=2)
     assert "no words: give --cuts, --text or --words" in lexicon.said
+
+
+@pytest.mark.parametrize(
+    ("source", "given"),
+    [("pinyin", ["--stress", "true"]), ("cmudict", ["--rare", "true"]), ("cmudict", ["--kind", "phone"])],
+)
+def test_options_of_the_other_source_are_wrong_usage(lexicon, source: str, given: list[str]):
+    lexicon("--source", source, *given, code=2)
+    assert f"{given[0]} does not go with --source {source}" in lexicon.said
 
 
 def test_text_that_is_not_utf_8_is_an_error(lexicon, tmp_path: Path):

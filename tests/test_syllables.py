@@ -246,6 +246,10 @@ def test_the_argument_may_follow_a_flag_or_have_a_name(case, say):
     assert say("--any-tone", "zhe4") == say("zhe4", "--any-tone", "true") == say("--syllables=zhe4") == "这\n"
 
 
+def test_syllables_without_quotes_are_one_row(case, say):
+    assert say("zhe4", "shi4", "--any-tone", "zhong1", "guo2").strip() == best_text(case, "zhe4 shi4 zhong1 guo2")
+
+
 def test_the_program_reads_lines_of_standard_input_or_of_a_file(case, say, tmp_path):
     (tmp_path / "rows.txt").write_text("\ufeffzhe4\n\nguo2 shi4\n")
     expected = ["这", "", best_text(case, "guo2 shi4")]
