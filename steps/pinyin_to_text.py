@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from egret.base.errors import EgretError, UsageError, first_few
-from egret.base.files import open_text, read_json, read_jsonl, write_json, write_jsonl
+from egret.base.files import read_json, read_jsonl, text_lines, write_json, write_jsonl
 from egret.base.log import Meter, log, set_up_logging
 from egret.base.options import StepOptions, infile, option, outdir, parse, runtime
 from egret.base.program import Outcome, Step, main
@@ -146,7 +146,8 @@ def talk(options: TalkOptions) -> None:
     if options.incremental:
         follow(sys.stdin.buffer, fresh)
         return
-    for line in [options.syllables] if options.syllables else lines_of(options.file):
+    lines = text_lines(options.file, "--file") if options.file else lines_of_input()
+    for line in [options.syllables] if options.syllables else lines:
         search = fresh()
         for name in line.split():
             search.push(name)
@@ -199,25 +200,17 @@ def arriving(source: BinaryIO) -> Iterator[str]:
                 blank = True
 
 
-def lines_of(path: Path | None) -> Iterator[str]:
-    """The lines of a file, or of standard input.
+def lines_of_input() -> Iterator[str]:
+    """The lines of standard input.
 
     Raises:
-      EgretError: no such file, or not UTF-8.
+      EgretError: not UTF-8.
     """
-    name = "standard input" if path is None else f"--file {path}"
     try:
-        if path is None:
-            for line in sys.stdin.buffer:
-                yield line.decode("utf-8-sig")
-        else:
-            with open_text(path) as lines:
-                for line in lines:
-                    yield line.removeprefix("\ufeff")
+        for line in sys.stdin.buffer:
+            yield line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise EgretError(f"{name}: not UTF-8 text ({error.reason}); convert it with iconv") from None
-    except OSError as error:
-        raise EgretError(f"{name}: cannot be read ({error.strerror or error}); check the path") from None
+        raise EgretError(f"standard input: not UTF-8 text ({error.reason}); convert it with iconv") from None
 
 
 def with_names(argv: Sequence[str]) -> list[str]:

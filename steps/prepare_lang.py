@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from egret.base.errors import EgretError, UsageError, first_few
-from egret.base.files import open_text, write_json, write_text
+from egret.base.files import text_lines, write_json, write_text
 from egret.base.log import log
 from egret.base.options import infile, option
 from egret.base.program import Outcome, OutOptions, Step, main
@@ -25,7 +25,14 @@ from egret.corpus.cuts import distinct_cuts, spoken_of, text_of
 from egret.graph import arcs
 from egret.graph.lexicon_graph import bounded_lexicon_graph, lexicon_graph
 from egret.lang.bpe import Bpe, train_bpe, write_bpe
-from egret.lang.lexicon import Lexicon, disambiguate, read_lexicon, word_lexicon, write_lexicon
+from egret.lang.lexicon import (
+    Lexicon,
+    disambiguate,
+    normalised_lexicon,
+    read_lexicon,
+    word_lexicon,
+    write_lexicon,
+)
 from egret.lang.normalise import identity, normalise, normalised_word
 from egret.lang.spelling import LATIN, Characters, single
 from egret.lang.symbols import (
@@ -103,25 +110,24 @@ def learn(options: Options, words: Counter) -> bytes | None:
     for word, count in counts.items():
         for part in LATIN.findall(word):
             latin[part] += count
+    if not latin:
+        raise EgretError(f"--latin-bpe {options.latin_bpe}: no Latin words in --cuts and --text; leave it out")
     return train_bpe(latin, options.latin_bpe, "--latin-bpe")
 
 
 def text_words(options: Options) -> Iterator[str]:
     """The normalised words of --text."""
     for path in options.text:
-        try:
-            with open_text(path) as lines:
-                for line in lines:
-                    yield from normalise(line, options.normaliser).split()
-        except (UnicodeDecodeError, EOFError, OSError) as error:
-            raise EgretError(f"--text {path}: cannot be read as UTF-8 text ({error}); convert it with iconv") from None
+        for line in text_lines(path, "--text"):
+            yield from normalise(line, options.normaliser).split()
 
 
 def make_lexicon(options: Options, words: Counter, bpe: Bpe | None) -> Lexicon:
     """The lexicon asked for, its words normalised, checked against the (normalised) words of the transcripts."""
     if options.lexicon is not None:
         source = str(options.lexicon)
-        lexicon = normalised(options, source)
+        read = read_lexicon(options.lexicon, words_only=options.kind in SPELLED)
+        lexicon = normalised_lexicon(read, options.normaliser, source)
     elif not words:
         raise EgretError(f"--kind {options.kind}: no words in --cuts; give the training cuts")
     else:
@@ -132,29 +138,6 @@ def make_lexicon(options: Options, words: Counter, bpe: Bpe | None) -> Lexicon:
     check_names(lexicon, options.silence, source)
     check_words(options, words, lexicon, source)
     return lexicon
-
-
-def normalised(options: Options, source: str) -> Lexicon:
-    """The pronunciations of normalised words, each once; words that no normalised text has are left out.
-
-    Raises:
-      EgretError: of all words nothing is left.
-    """
-    assert options.lexicon is not None
-    entries: dict[tuple[str, tuple[str, ...]], None] = {}
-    left_out = []
-    for word, tokens in read_lexicon(options.lexicon, words_only=options.kind in SPELLED):
-        name = normalised_word(word, options.normaliser)
-        if name:
-            entries[name, tuple(tokens)] = None
-        else:
-            left_out.append(repr(word))
-    if left_out:
-        log.warning("%s: %d words are none in text normalised as %s, and left out: %s",
-                    source, len(left_out), options.normaliser, first_few(left_out))  # fmt: skip
-    if not entries:
-        raise EgretError(f"{source}: no word is left when normalised as {options.normaliser}; check --normaliser")
-    return [(word, list(tokens)) for word, tokens in entries]
 
 
 def spelled_lexicon(options: Options, words: Counter, listed: list[str], bpe: Bpe | None) -> Lexicon:
@@ -332,6 +315,8 @@ def run(options: Options) -> Outcome:
     if model:
         write_bpe(out / "bpe.model", model)
         outputs.append(out / "bpe.model")
+    else:  # one of other units, by an earlier run
+        (out / "bpe.model").unlink(missing_ok=True)
     counts = {
         "units": len(units),
         "words": len(symbols) - 4,

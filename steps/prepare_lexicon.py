@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 from egret.base.errors import EgretError, UsageError, first_few
-from egret.base.files import open_text, write_json, write_text
+from egret.base.files import text_lines, write_json, write_text
 from egret.base.log import log
 from egret.base.options import infile, option
 from egret.base.program import Outcome, OutOptions, Step, main
 from egret.corpus.cuts import references
 from egret.lang import english_g2p, pinyin
-from egret.lang.lexicon import Lexicon, read_lexicon, write_lexicon
+from egret.lang.lexicon import Lexicon, normalised_lexicon, read_lexicon, write_lexicon
 from egret.lang.normalise import normalise, normalised_word
 
 LISTED = 1000  # words named in the report at most, the most frequent first
@@ -68,7 +68,7 @@ class Said:
 def wanted_words(options: Options) -> Counter:
     """The words to pronounce, with how often they occur; those of --words alone 0 times."""
     spoken = Counter(words_of((text for path in options.cuts for text in references(path).values()), options))
-    written = Counter(words_of((line for path in options.text for line in lines_of(path)), options))
+    written = Counter(words_of((line for path in options.text for line in text_lines(path, "--text")), options))
     taken = written.most_common(options.vocabulary or None)
     counts = Counter({word: count + spoken[word] for word, count in taken})
     counts.update({word: count for word, count in spoken.items() if word not in counts})
@@ -85,22 +85,9 @@ def words_of(lines: Iterable[str], options: Options) -> Iterator[str]:
 
 def listed_words(options: Options) -> Iterator[str]:
     """The words of --words, Chinese ones in one piece though the normaliser may part them."""
-    for line in lines_of(options.words) if options.words else []:
+    for line in text_lines(options.words, "--words") if options.words else []:
         for word in line.split():
             yield from [whole] if (whole := normalised_word(word, options.normaliser)) else words_of([word], options)
-
-
-def lines_of(path: Path) -> Iterator[str]:
-    """The lines of a text.
-
-    Raises:
-      EgretError: it cannot be read.
-    """
-    try:
-        with open_text(path) as lines:
-            yield from lines
-    except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise EgretError(f"{path}: cannot be read as UTF-8 text ({error}); convert it with iconv") from None
 
 
 def pronounce_english(words: Counter, options: Options) -> Said:
@@ -129,22 +116,17 @@ def pronounce_english(words: Counter, options: Options) -> Said:
 
 
 def own_words(options: Options) -> dict[str, list[tuple[str, ...]]]:
-    """The pronunciations of --lexicon by normalised word; words that no normalised text has are left out."""
+    """The pronunciations of --lexicon by normalised word."""
     found: dict[str, list[tuple[str, ...]]] = {}
-    left_out = []
-    for word, units in read_lexicon(options.lexicon) if options.lexicon else []:
-        if name := normalised_word(word, options.normaliser):
-            found.setdefault(name, []).append(tuple(units))
-        else:
-            left_out.append(repr(word))
-    if left_out:
-        log.warning("%s: %d words are none in text normalised as %s, and left out: %s",
-                    options.lexicon, len(left_out), options.normaliser, first_few(left_out))  # fmt: skip
+    if options.lexicon:
+        lexicon = normalised_lexicon(read_lexicon(options.lexicon), options.normaliser, str(options.lexicon))
+        for word, units in lexicon:
+            found.setdefault(word, []).append(tuple(units))
     return found
 
 
 def common_words(options: Options) -> dict[str, list[tuple[str, ...]]]:
-    """The same of the CMU dictionary. A normaliser may make one word of several, as of `a`, `a.` and `em`, `'em`; the
+    """Those of the CMU dictionary. A normaliser may make one word of several, as of `a`, `a.` and `em`, `'em`; the
     pronunciations of the one that is only written in another case come first."""
     found: dict[str, list[tuple[str, ...]]] = {}
     others = []
@@ -287,7 +269,7 @@ def run(options: Options) -> Outcome:
 
 STEP = Step(
     name="prepare_lexicon",
-    version=1,
+    version=2,
     options=Options,
     run=run,
     description=__doc__ or "",

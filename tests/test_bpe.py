@@ -155,7 +155,7 @@ class TestMistakes:
     def test_text_that_is_not_utf8(self, lang_of, tmp_path, run_step):
         (tmp_path / "latin1").write_bytes("É".encode("latin-1"))
         arguments = ["--kind", "bpe", "--text", "latin1", "--out", "lang"]
-        assert "--text latin1: cannot be read as UTF-8" in run_step("prepare_lang", tmp_path, *arguments, code=1)
+        assert "--text latin1: not UTF-8 text" in run_step("prepare_lang", tmp_path, *arguments, code=1)
 
 
 @pytest.mark.k2

@@ -110,7 +110,13 @@ class TestLatinPieces:
         assert lang.outside("我 ZOO 他 ▁") == ["ZOO", "他", "▁"]
 
     def test_no_latin_words_to_learn_from(self, lang_of):
-        assert "--latin-bpe 12: there are no words" in lang_of(*self.MIXED, cuts=[cut(0, "你好")], code=1)
+        said = lang_of(*self.MIXED, cuts=[cut(0, "你好")], code=1)
+        assert "--latin-bpe 12: no Latin words in --cuts and --text" in said
+
+    def test_a_model_of_an_earlier_run_does_not_stay(self, lang_of, tmp_path):
+        lang_of(*self.MIXED, cuts=self.CUTS)
+        lang_of("--kind", "char", cuts=self.CUTS)
+        assert not (tmp_path / "lang/bpe.model").exists()
 
     def test_too_many_pieces(self, lang_of):
         said = lang_of(*self.MIXED[:-1], "500", cuts=self.CUTS, code=1)
@@ -236,6 +242,10 @@ class TestSpoken:
         assert spoken_of({"supervisions": [late, early]}, "phones") == "a b"
         assert spoken_of({"supervisions": [late, {"start": 0, "text": "x"}]}, "phones") == ""
         assert spoken_of({"supervisions": [late]}, "") == ""
+
+    def test_a_field_that_is_no_text(self, lang_of):
+        said = lang_of(*self.SPOKEN, cuts=[cut(0, "行", syllables=["xing2"])], lexicon=SYLLABLES, code=1)
+        assert "custom field 'syllables' of its supervision is no text but ['xing2']" in said
 
 
 def test_training_takes_what_was_spoken_and_rejects_what_is_no_unit(lang_of, run_step, tmp_path):

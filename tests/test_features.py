@@ -326,6 +326,12 @@ class TestStorage:
             load_features(stored[0][1])
 
     @pytest.mark.parametrize("storage", ["float16"], indirect=True)
+    def test_an_archive_without_the_features(self, stored):
+        stored[0][1]["features"]["storage_key"] = "of-others"
+        with pytest.raises(EgretError, match=r"the features of .* cannot be read"):
+            load_features(stored[0][1])
+
+    @pytest.mark.parametrize("storage", ["float16"], indirect=True)
     def test_another_archive_in_its_place(self, stored, tmp_path):
         """As by a broken-off run with other options."""
         others = [(recording(tmp_path, f"b{n}", 16000 + n), np.zeros((100, 20), np.float32)) for n in range(9)]

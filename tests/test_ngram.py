@@ -103,7 +103,7 @@ def test_text_files_may_be_gzipped_and_are_normalised(tmp_path):
 
 def test_text_that_is_not_utf8_or_not_there_is_an_error_that_names_it(tmp_path):
     (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
-    for name, says in (("latin.txt", "not UTF-8"), ("none.txt", "no such text")):
+    for name, says in (("latin.txt", "not UTF-8"), ("none.txt", "cannot be read")):
         with pytest.raises(EgretError, match=says) as error:
             list(sentences_of([tmp_path / name], "plain"))
         assert name in str(error.value)

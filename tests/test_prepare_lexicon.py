@@ -170,7 +170,7 @@ def test_options_of_the_other_source_are_wrong_usage(lexicon, source: str, given
 def test_text_that_is_not_utf_8_is_an_error(lexicon, tmp_path: Path):
     (tmp_path / "text").write_bytes("ÉTÉ\n".encode("latin-1"))
     lexicon("--text", tmp_path / "text", code=1)
-    assert "cannot be read as UTF-8 text" in lexicon.said
+    assert ": not UTF-8 text" in lexicon.said
 
 
 def test_a_package_that_is_missing_is_named():

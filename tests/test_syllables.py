@@ -216,6 +216,16 @@ def test_compile_graph_leaves_lg_when_asked_and_only_then(k2, case, tmp_path, ru
     assert not (tmp_path / "graph/LG.safetensors").exists()
 
 
+def test_lg_of_units_that_spell_words_is_refused_before_hlg_is_made(k2, tmp_path, run_step):
+    (tmp_path / "words").write_text("AB\n")
+    run_step("prepare_lang", tmp_path, "--kind", "char", "--lexicon", "words", "--out", "lang")
+    arpa = random_ngram(random.Random(1), ["AB"], 2).write(tmp_path / "lm.arpa")
+    arcs.save(tmp_path / "G.safetensors", grammar(arpa, tmp_path / "lang/words.txt", 2))
+    call = ("compile_graph", tmp_path, "--lang", "lang", "--grammar", "G.safetensors", "--out", "graph")
+    assert "of the kind 'char'" in run_step(*call, "--lg", "true", code=2)
+    assert not (tmp_path / "graph/HLG.safetensors").exists()
+
+
 # The program
 
 

@@ -83,6 +83,11 @@ def test_the_loss_on_the_middle_of_the_encoder_is_mixed_in(train: Train, tmp_pat
     assert "--intermediate: a tdnn has no middle" in train("tdnn", "--epochs", "1", "--intermediate", "0.5", code=2)
 
 
+def test_a_topology_goes_with_graph_ctc(train):
+    said = train("tdnn", "--epochs", "1", "--loss", "ctc", "--topology", "modified", code=2)
+    assert "--topology goes with --loss ctc_graph, not with ctc" in said
+
+
 @pytest.mark.parametrize(
     ("save_minutes", "model"), [("10", []), ("0.00001", []), ("0.00001", AUGMENTED)], ids=["epoch", "step", "augmented"]
 )

@@ -90,6 +90,26 @@ def open_text(path: Path) -> IO[str]:
     return gzip.open(path, "rt", encoding="utf-8") if Path(path).suffix == ".gz" else open(path, encoding="utf-8")
 
 
+def text_lines(path: Path, option: str) -> Iterator[str]:
+    """The lines of a user's UTF-8 text, gzipped or not by its name, with or without a byte-order mark.
+
+    Args:
+      option: by which the user gave the path, for errors.
+
+    Raises:
+      EgretError: there is no such file, it cannot be read, or it is not UTF-8.
+    """
+    try:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines):
+                yield line if number else line.removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise EgretError(f"{option} {path}: not UTF-8 text ({error.reason}); convert it with iconv") from None
+    except (EOFError, OSError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise EgretError(f"{option} {path}: cannot be read ({why}); check the file") from None
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic_open(path) as out:
         out.write(text)

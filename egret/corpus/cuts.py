@@ -64,9 +64,16 @@ def text_of(cut: Cut) -> str:
 
 
 def spoken_of(cut: Cut, name: str) -> str:
-    """The field `name` of the supervisions' `custom` in time order, joined by spaces; "" where not all have it."""
+    """The field `name` of the supervisions' `custom` in time order, joined by spaces; "" where not all have it.
+
+    Raises:
+      EgretError: it is no text.
+    """
     supervisions = sorted(cut.get("supervisions", []), key=lambda supervision: supervision["start"])
-    spoken = [(supervision.get("custom") or {}).get(name, "") for supervision in supervisions]
+    spoken = [(supervision.get("custom") or {}).get(name) or "" for supervision in supervisions]
+    if strange := [each for each in spoken if not isinstance(each, str)]:
+        raise EgretError(f"{cut['id']}: custom field {name!r} of its supervision is no text but {strange[0]!r}; "
+                         f"write the units with spaces between")  # fmt: skip
     return " ".join(spoken) if name and all(spoken) else ""
 
 

@@ -169,7 +169,7 @@ def load_features(cut: dict[str, Any]) -> "np.ndarray":
         return get_reader(kind)(path).read(key).astype("float32", copy=False)
     except FileNotFoundError:
         raise EgretError(f"{path}: no such archive of features; run stage 1 again") from None
-    except (ValueError, OSError, EOFError) as error:
+    except (KeyError, ValueError, OSError, EOFError) as error:  # KeyError: h5py has no dataset of that name
         raise EgretError(
             f"{path}: the features of {cut['id']} cannot be read ({error}); run stage 1 again with --force"
         ) from None

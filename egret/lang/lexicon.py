@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, first_few
 from egret.base.files import open_text
+from egret.base.log import log
+from egret.lang.normalise import normalised_word
 
 Lexicon = list[tuple[str, list[str]]]
 
@@ -48,6 +50,30 @@ def read_lexicon(path: Path, literal: bool = False, words_only: bool = False) ->
     if not entries:
         raise EgretError(f"{path}: the lexicon is empty; it needs a line `word token token ...` for each word")
     return entries
+
+
+def normalised_lexicon(lexicon: Lexicon, normaliser: str, source: str) -> Lexicon:
+    """The pronunciations of normalised words, each once; words that no normalised text has are left out, which is said.
+
+    Args:
+      source: where the lexicon is from, for what is said.
+
+    Raises:
+      EgretError: nothing is left.
+    """
+    entries: dict[tuple[str, tuple[str, ...]], None] = {}
+    left_out = []
+    for word, tokens in lexicon:
+        if name := normalised_word(word, normaliser):
+            entries[name, tuple(tokens)] = None
+        else:
+            left_out.append(repr(word))
+    if left_out:
+        log.warning("%s: %d words are none in text normalised as %s, and left out: %s",
+                    source, len(left_out), normaliser, first_few(left_out))  # fmt: skip
+    if not entries:
+        raise EgretError(f"{source}: no word is left when normalised as {normaliser}; check --normaliser")
+    return [(word, list(tokens)) for word, tokens in entries]
 
 
 def word_lexicon(words: Iterable[str]) -> Lexicon:

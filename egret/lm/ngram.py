@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egret.base.errors import EgretError
-from egret.base.files import open_text
+from egret.base.files import text_lines
 from egret.base.log import log
 from egret.lang.normalise import normalise
 from egret.lang.symbols import BACKOFF, END, EPSILON, START
@@ -55,16 +55,8 @@ def sentences_of(files: Iterable[Path], normaliser: str) -> Iterator[str]:
       EgretError: a file is not there or is not UTF-8 text.
     """
     for path in files:
-        try:
-            with open_text(path) as lines:
-                for line in lines:
-                    yield normalise(line.rstrip("\r\n"), normaliser)
-        except FileNotFoundError:
-            raise EgretError(f"{path}: no such text; check --text") from None
-        except UnicodeDecodeError as error:
-            raise EgretError(f"{path}: not UTF-8 text ({error.reason}); convert it with iconv") from None
-        except (EOFError, OSError) as error:
-            raise EgretError(f"{path}: cannot be read ({error}); fetch it again") from None
+        for line in text_lines(path, "--text"):
+            yield normalise(line.rstrip("\r\n"), normaliser)
 
 
 def write_training_text(path: Path, sentences: Iterable[str]) -> TextCounts:

@@ -85,3 +85,5 @@ class TrainOptions(OutOptions):
     def __post_init__(self) -> None:
         if self.intermediate and self.model.encoder != "conformer":
             raise UsageError(f"--intermediate: a {self.model.encoder} has no middle; leave it out")
+        if self.topology != "auto" and self.loss != "ctc_graph":
+            raise UsageError(f"--topology goes with --loss ctc_graph, not with {self.loss}; leave it out")
