@@ -2,12 +2,12 @@
 """Make text of toned syllables: the second level of a syllable system, by a search in LG.
 
 `pinyin_to_text.py --lang ... --graph ... "zhe4 shi4 ..."` prints the text of the syllables given; without any, of
-each line of --file or of standard input. With --nbest N a line is score, tab, text, and a blank line follows each
-input. With --incremental syllables are read as they come, and the best text so far is printed after each; an empty
+each line of --file or of standard input (--file -). With --nbest N a line is score, tab, text, and a blank line follows
+each input. With --incremental syllables are read as they come, and the best text so far is printed after each; an empty
 line begins a new sentence.
 
 With --decode FOLDER --out FOLDER the units of a decoding, best of ctc_greedy, become another decoding, of the method
-two_step, which steps/score.py scores beside it.
+two_step, which steps/score.py scores beside it; `pinyin_to_text.py --decode x --help` lists the options of that.
 """
 
 import sys
@@ -47,7 +47,7 @@ class Options(Level, StepOptions):
 @dataclass(kw_only=True)
 class TalkOptions(Level):
     syllables: str = option("", "syllables with spaces between; the option's name may be left out")
-    file: Path | None = infile("text with a row of syllables a line, .gz accepted", default=None)
+    file: Path | None = infile("text with a row of syllables a line, .gz accepted; -: standard input", default=None)
     nbest: int = option(1, "texts of each row of syllables", minimum=1, maximum=1000)
     incremental: bool = option(False, "print the best text after each syllable of standard input")
     log_level: Literal["debug", "info", "warning", "error"] = runtime("warning", "the least that is shown")
@@ -130,42 +130,81 @@ def with_search(about: dict, seconds: float) -> dict | None:
     return {**rtf, "search": round((rtf.get("search") or 0.0) + seconds / rtf["audio_seconds"], 5)}
 
 
-def talk(options: TalkOptions) -> None:
-    """Print the texts of what is given."""
+def talk(options: TalkOptions, given: bool) -> None:
+    """Print the texts of the syllables, if they are `given`, be they none, else of the lines of a file or of input."""
     from egret.decoding.syllables import SyllableSearch
 
-    if options.incremental and (options.syllables or options.file or options.nbest > 1):
+    if options.incremental and (given or options.file or options.nbest > 1):
         raise UsageError("--incremental reads standard input and prints one text; leave out syllables, --file, --nbest")
-    if options.syllables and options.file:
+    if given and options.file:
         raise UsageError("syllables or --file, not both")
     graph = load(options)
+    known = Known(graph, options.any_tone)
 
     def fresh() -> SyllableSearch:
         return SyllableSearch(graph, options.nbest, options.any_tone)
 
     if options.incremental:
-        follow(sys.stdin.buffer, fresh)
+        follow(sys.stdin.buffer, fresh, known)
         return
-    lines = text_lines(options.file, "--file") if options.file else lines_of_input()
-    for line in [options.syllables] if options.syllables else lines:
+    from_file = options.file and str(options.file) != "-"
+    lines = text_lines(options.file, "--file") if from_file else lines_of_input()  # type: ignore[arg-type]
+    for line in [options.syllables] if given else lines:
         search = fresh()
         for name in line.split():
+            known.look(name)
             search.push(name)
+        known.end_row()
         for best in search.best():
             print(f"{best.score:.4f}\t{best}" if options.nbest > 1 else best, flush=True)
         if options.nbest > 1:
             print(flush=True)
 
 
-def follow(source: BinaryIO, fresh: Callable[[], "SyllableSearch"]) -> None:
+class Known:
+    """Whether the syllables of a row are known; of the first row of which none is, a line says why that may be."""
+
+    def __init__(self, graph: "SyllableGraph", any_tone: bool) -> None:
+        self.graph, self.any_tone = graph, any_tone
+        self.unknown: list[str] = []  # of this row
+        self.said = False
+        self.enough = False  # a syllable of this row is known, or the line has been said
+
+    def look(self, name: str) -> None:
+        if not self.enough:
+            self.enough = self._knows(name, self.any_tone)
+            self.unknown.append(name)
+
+    def _knows(self, name: str, any_tone: bool) -> bool:
+        from egret.lang.pinyin import marked
+
+        return bool(self.graph.labels(name, any_tone)) or self.graph.by_itself(name, any_tone) != marked(name)
+
+    def end_row(self) -> None:
+        said = bool(self.unknown) and not self.enough
+        if said:
+            advice = "write toned pinyin such as zhe4 shi4"
+            if any(self._knows(name, any_tone=True) for name in self.unknown):
+                advice = "they have no tones: give --any-tone, or write them, as in zhe4 shi4"
+            # Standard output is for texts.
+            print(f"pinyin_to_text: none of these is a known syllable: {first_few(self.unknown)}; {advice}",
+                  file=sys.stderr)  # fmt: skip
+        self.said = self.said or said
+        self.unknown, self.enough = [], self.said
+
+
+def follow(source: BinaryIO, fresh: Callable[[], "SyllableSearch"], known: Known) -> None:
     """Print the best text after each syllable of a stream."""
     search = fresh()
     for name in arriving(source):
         if name:
+            known.look(name)
             search.push(name)
             print(search.best()[0], flush=True)
         else:
+            known.end_row()
             search = fresh()
+    known.end_row()
 
 
 def arriving(source: BinaryIO) -> Iterator[str]:
@@ -235,9 +274,10 @@ def with_names(argv: Sequence[str]) -> list[str]:
 def start(argv: Sequence[str]) -> int:
     """The program for a person: prints texts; returns the exit code."""
     try:
-        options = parse(TalkOptions, with_names(argv), "pinyin_to_text.py", __doc__ or "", STEP.example)
+        words = with_names(argv)
+        options = parse(TalkOptions, words, "pinyin_to_text.py", __doc__ or "", STEP.example)
         set_up_logging(options.log_level)
-        talk(options)
+        talk(options, given=bool(options.syllables) or any(word.split("=")[0] == "--syllables" for word in words))
     except EgretError as error:
         print(f"pinyin_to_text: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -2,12 +2,16 @@
 silently."""
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from folders import ROOT
 from small_own import cuts, part, prepare, record, recordings, rejected, simple_table, texts, write_table
 
 HEADER = "path,text,speaker\n"
@@ -47,6 +51,35 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path):
 def test_it_need_not_be_named_again(tmp_path: Path):
     prepare(tmp_path, "--table", simple_table(tmp_path))
     assert "up to date" in prepare(tmp_path)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs egs/own/run.sh, with links to all that it needs in place of Egret."""
+    for name in ("egret", "steps", "utils", "local", "path.sh", "cmd.sh", "conf", ".venv", "requirements"):
+        if (ROOT / name).exists():
+            (tmp_path / name).symlink_to(ROOT / name)
+    own = tmp_path / "egs/own"
+    own.mkdir(parents=True)
+    for name in ("run.sh", "local", "conf"):
+        (own / name).symlink_to(ROOT / "egs/own" / name)
+
+    def run(*options: str) -> subprocess.CompletedProcess:
+        return subprocess.run([own / "run.sh", *options], cwd=own, capture_output=True, text=True)
+
+    return run
+
+
+def test_the_recipe_need_not_be_told_the_language_again(recipe: Callable[..., Any], tmp_path: Path):
+    recipe("--table", str(simple_table(tmp_path, 20)), "--lang", "en", "--stop-stage", "0")
+    done = recipe("--stop-stage", "0")
+    assert done.returncode == 0 and "up to date" in done.stdout, done.stderr
+
+
+def test_without_a_language_there_is_no_list_of_stages(recipe: Callable[..., Any]):
+    done = recipe("--status")
+    assert (done.returncode, done.stdout, "could not look" in done.stderr) == (2, "", False)
+    assert "--lang: say zh, en or other" in done.stderr
 
 
 def test_what_cannot_be_used_is_listed_by_its_line(tmp_path: Path):
@@ -113,6 +146,15 @@ def test_the_mean_of_channels_is_what_is_converted(mixed: Path):
 def test_a_channel_that_a_recording_lacks_is_rejected(mixed: Path):
     prepare(mixed.parent, "--table", mixed, "--channel", "2", "--max-reject-percent", 50)
     assert rejected(mixed.parent)["b"].endswith("b.flac: channel 2 of a recording with 2, counted from 0")
+
+
+def test_a_channel_that_no_recording_has_is_warned_of(tmp_path: Path):
+    said = prepare(tmp_path, "--table", simple_table(tmp_path), "--channel", "7")
+    assert "--channel 7: no recording has it, they have at most 1, counted from 0" in said
+
+
+def test_a_channel_that_some_recording_has_is_not_warned_of(mixed: Path):
+    assert "no recording has it" not in prepare(mixed.parent, "--table", mixed, "--channel", "1")
 
 
 def test_a_channel_is_mix_or_a_number(mixed: Path):

@@ -239,7 +239,7 @@ def say(case, capsys, monkeypatch):
         ended = module.start(["--lang", str(case.lang.folder), "--graph", str(case.folder), *arguments])
         said = capsys.readouterr()
         assert ended == code, said
-        return said.err if code else said.out
+        return said.err if code else said.err + said.out
 
     return run
 
@@ -265,6 +265,32 @@ def test_the_program_reads_lines_of_standard_input_or_of_a_file(case, say, tmp_p
     expected = ["这", "", best_text(case, "guo2 shi4")]
     assert say("--file", str(tmp_path / "rows.txt")).split("\n") == [*expected, ""]
     assert say(given="zhe4\r\n\r\nguo2 shi4").split("\n") == [*expected, ""]
+
+
+def test_a_dash_is_standard_input(case, say):
+    assert say("--file", "-", given="zhe4\nguo2 shi4\n") == f"这\n{best_text(case, 'guo2 shi4')}\n"
+
+
+def test_an_empty_argument_is_no_request_for_standard_input(case, say):
+    assert say("", given="zhe4\n") == "\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"), [("shi zhong", "they have no tones: give --any-tone"), ("xyz9 q8", "write toned pinyin")]
+)
+def test_rows_of_unknown_syllables_only_are_told_of_once(say, given, says):
+    said = say(given=f"zhe4 {given}\n{given}\n{given}\n").split("\n")
+    assert [line for line in said if "none of these is a known syllable" in line and says in line] == [said[0]]
+
+
+def test_unknown_syllables_among_others_are_not_told_of(say):
+    assert say("zhe4 xyz9") == "这<xyz9>\n"
+
+
+def test_help_names_the_options_for_a_decoding(say, capsys):
+    with pytest.raises(SystemExit):
+        say("--help")
+    assert "`pinyin_to_text.py --decode x --help`" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_program_prints_scores_with_several_texts(case, say):

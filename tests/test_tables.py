@@ -72,6 +72,11 @@ def test_bytes_that_are_not_utf8_are_refused_elsewhere(tmp_path: Path):
     assert "my.csv:2: not UTF-8; convert it" in refusal(tmp_path, "path,text\na.wav,café\n".encode("latin-1"))
 
 
+def test_gbk_that_is_not_expected_is_refused_with_its_option(tmp_path: Path):
+    told = refusal(tmp_path, "path,text\na.wav,你好\n".encode("gbk"))
+    assert "my.csv:2: not UTF-8; if it is Chinese in GBK, say --encoding gbk (with --lang zh" in told
+
+
 def test_bytes_that_are_neither_are_refused_by_line(tmp_path: Path):
     assert "my.csv:3: neither UTF-8 nor GBK" in refusal(
         tmp_path, b"path,text\na.wav,x\nb.wav,\xff\xff\n", fallback="gbk"
@@ -122,7 +127,32 @@ def test_a_header_alone_is_refused(tmp_path: Path):
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path):
     told = refusal(tmp_path, "path,transcrip\na.wav,yes\n")
-    assert "lacks a column text; it has path, transcrip (separated by commas); rename the one that is meant, as" in told
+    assert "lacks a column text; it has path, transcrip (separated by commas); rename the column with" in told
+
+
+def test_the_column_that_may_be_meant_is_named(tmp_path: Path):
+    told = refusal(tmp_path, "file_no,text,number\na.wav,yes,1\n")
+    assert "rename the column with the recordings to path (perhaps file_no)" in told
+
+
+@pytest.mark.parametrize("header", ["路径,文本,说话人", "音频, 转写, 发音人", "\u3000录音\u3000,内容,ｓｐｅａｋｅｒ"])
+def test_columns_have_chinese_names(tmp_path: Path, header: str):
+    assert said(tmp_path, f"{header}\na.wav,hello there,ann\nb.wav,yes,bob\n") == EXPECTED
+
+
+@pytest.mark.parametrize("header", ["clip,says", "klang,gesagt,wer,von,bis,mehr", "says,clip"])
+def test_a_header_in_other_words_is_no_recording(tmp_path: Path, header: str):
+    (tmp_path / "a.wav").touch()
+    place = header.split(",").index("clip") if "clip" in header else 0
+    row = ["x" * 300] * len(header.split(","))
+    row[place] = "a.wav"
+    told = refusal(tmp_path, f"{header}\n{','.join(row)}\nb.wav,{','.join(row[1:])}\n")
+    assert "my.csv:1: the first line looks like a header" in told and "rename its columns to path, text" in told
+
+
+def test_a_first_recording_that_is_missing_is_no_header(tmp_path: Path):
+    (tmp_path / "b.wav").touch()
+    assert said(tmp_path, "a.wav,hello there,ann\nb.wav,yes,bob\n") == EXPECTED
 
 
 def test_one_column_is_a_wrong_delimiter(tmp_path: Path):

@@ -305,6 +305,14 @@ def test_words_with_syllables_that_nobody_says_are_in_no_syllable_dictionary(cor
     assert "2 pronunciations have syllables that nobody says in train" in said and "天津" in said
 
 
+def test_words_of_two_dictionaries_are_counted_once(corpus: Path):
+    (corpus.parent / "resource/dict").mkdir(parents=True)
+    shutil.copy(corpus / "lm_word/lexicon.txt", corpus.parent / "resource/dict/lexicon.txt")
+    said = prepare(corpus)
+    (line,) = (line for line in said.splitlines() if "nobody says in train" in line)
+    assert "2 pronunciations have" in line and line.count("天津") == 1
+
+
 def test_without_dictionaries_the_words_are_those_of_the_transcripts(corpus: Path):
     shutil.rmtree(corpus / "lm_word")
     assert "neither lm_word/lexicon.txt nor resource/" in prepare(corpus)

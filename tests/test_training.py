@@ -218,6 +218,17 @@ def test_the_final_model_is_the_average_of_the_best_epochs_on_dev(train: Train, 
         assert tensor.allclose((first[name] + second[name]) / 2, atol=1e-7)
 
 
+def test_the_final_model_can_be_the_average_of_the_last_epochs(train: Train, tmp_path: Path) -> None:
+    options = ["--average", "2", "--average-of", "last"]
+    train("exp", "--epochs", "5", *options)
+    best = tmp_path / "exp/checkpoints/epoch-004/state.json"
+    best.write_text(json.dumps({**json.loads(best.read_text()), "dev_loss": 0.0}))
+    train("exp", "--epochs", "6", *options)
+    last = [load_file(tmp_path / f"exp/checkpoints/epoch-00{number}/model.safetensors") for number in (5, 6)]
+    for name, tensor in load_file(tmp_path / "exp/final.safetensors").items():
+        assert tensor.allclose((last[0][name] + last[1][name]) / 2, atol=1e-7)
+
+
 def test_the_configuration_is_kept_complete(train: Train, tmp_path: Path) -> None:
     import yaml
 

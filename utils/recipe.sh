@@ -6,6 +6,7 @@
 #   $data $exp          where this run keeps its files, relative to the recipe's folder
 #   stage, finish       the stage loop (utils/stages.sh)
 #   resolve_path VALUE  a path that the user gave, as seen from the recipe's folder
+#   refuse_missing KNOB...  ends the recipe where one of these names a file that is not there
 #
 # Bad options and --help are answered before path.sh, which may have to install something first.
 set -euo pipefail
@@ -29,6 +30,16 @@ resolve_path() {
   else
     printf '%s\n' "$1"
   fi
+}
+
+# refuse_missing KNOB...: wrong usage where one of these knobs is set to what is no file, before any stage runs for hours.
+refuse_missing() {
+  local _name
+  for _name in "$@"; do
+    if [[ -n ${!_name} && (! -e $(resolve_path "${!_name}") || -d $(resolve_path "${!_name}")) ]]; then
+      usage_error "--${_name//_/-} ${!_name}: no such file"
+    fi
+  done
 }
 
 read_knobs "$_recipe"

@@ -147,6 +147,10 @@ program() {
 
 show_status() {
   local _i _stages=()
+  if (($1 == 2 && _last_stage < 0)); then # called wrongly, and that has been said; nothing was looked at
+    rm -f "$EGRET_STATUS"
+    return
+  fi
   for _i in "${!_stage_numbers[@]}"; do
     _stages+=("${_stage_numbers[_i]}: ${_stage_texts[_i]}")
   done

@@ -73,6 +73,7 @@ def convert(parts: Parts, target: Target, out: Path) -> Parts:
     """
     used = dict.fromkeys(each.audio for listed in parts.values() for each in listed if not each.problem)
     headers = dict(_threads(_header, used, target.workers, "looking at recordings"))
+    _warn_of_channel(parts, headers, target)
     planned = {
         part: [_plan(each, headers.get(each.audio), target) for each in listed] for part, listed in parts.items()
     }
@@ -180,6 +181,17 @@ def _threads(work: Any, items: Iterable[T], workers: int, title: str) -> Iterato
 
     with ThreadPoolExecutor(workers) as pool:
         yield from progress(results(pool), len(waiting), title)
+
+
+def _warn_of_channel(parts: Parts, headers: dict[Path, tuple[int, int] | None], target: Target) -> None:
+    """A number of a channel that no recording has is most likely a mistake, though those with one need none."""
+    asked = {each.audio for listed in parts.values() for each in listed if not each.problem and each.channel is None}
+    counts = {found[1] for audio in asked if (found := headers.get(audio))}
+    if target.channel != MIX and counts and max(counts) <= int(target.channel):
+        log.warning(
+            "--channel %s: no recording has it, they have at most %d, counted from 0; of those with one it is taken",
+            target.channel, max(counts),
+        )  # fmt: skip
 
 
 def _say(headers: Iterable[tuple[int, int] | None], jobs: Iterable[Job], target: Target) -> None:

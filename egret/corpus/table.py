@@ -10,6 +10,7 @@ import csv
 import io
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,19 +25,22 @@ from egret.corpus.text_file import Encoding, read_text
 from egret.corpus.validate import Utterance
 
 DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
-# What a column may be called, in lower case with underscores; the first is what it is called here.
+# What a column may be called, half-width in lower case with underscores; the first is what it is called here.
 COLUMNS = {
     "path": ["path", "audio", "file", "filename", "file_name", "audio_path", "audio_file", "audio_filepath", "wav",
-             "wav_path", "wav_filename", "recording"],
-    "text": ["text", "transcript", "transcription", "sentence", "words", "label", "normalized_text"],
-    "speaker": ["speaker", "speaker_id", "spk", "spk_id", "client_id"],
-    "start": ["start", "start_time", "begin", "offset", "from"],
-    "end": ["end", "end_time", "stop", "to"],
-    "id": ["id", "utt", "utt_id", "utterance", "utterance_id", "uttid"],
-    "part": ["part", "split", "set", "subset"],
-    "channel": ["channel"],
-    "syllables": ["syllables", "pinyin"],
+             "wav_path", "wav_filename", "recording", "路径", "音频", "文件", "录音", "文件名", "文件路径", "音频路径",
+             "音频文件", "录音文件"],
+    "text": ["text", "transcript", "transcription", "sentence", "words", "label", "normalized_text", "文本",
+             "转写", "内容", "文字", "句子", "文本内容", "转写文本"],
+    "speaker": ["speaker", "speaker_id", "spk", "spk_id", "client_id", "说话人", "发音人", "讲话人", "说话者"],
+    "start": ["start", "start_time", "begin", "offset", "from", "开始", "起始", "开始时间", "起始时间"],
+    "end": ["end", "end_time", "stop", "to", "结束", "终止", "结束时间", "终止时间"],
+    "id": ["id", "utt", "utt_id", "utterance", "utterance_id", "uttid", "编号"],
+    "part": ["part", "split", "set", "subset", "部分", "集合", "划分", "数据集"],
+    "channel": ["channel", "声道", "通道"],
+    "syllables": ["syllables", "pinyin", "拼音", "音节"],
 }  # fmt: skip
+MEANT = {"path": "the recordings", "text": "the transcripts"}  # the columns that a table must have
 BARE = ["path", "text", "speaker", "start", "end"]  # the columns of a table without a header
 CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)$")
 LOOKED_AT = 50  # rows from which the delimiter and the number of columns are known
@@ -66,6 +70,7 @@ def read_table(path: Path, folder: Path | None = None, fallback: Encoding = "utf
     base = path.parent if folder is None else folder
     header = _header(path, rows[0][1], base, delimiter)
     if header is None:
+        _refuse_header(path, rows, base)
         columns, width = _bare(path, rows, delimiter)
         log.info("%s: %d rows without a header, separated by %s; taken as %s",
                  path, len(rows), DELIMITERS[delimiter], ", ".join(columns))  # fmt: skip
@@ -143,7 +148,7 @@ def _sense(rows: list[Row]) -> tuple[int, float]:
 
 def _column(field: str) -> str:
     """What a column of this name is here; "" where it is nothing."""
-    name = re.sub(r"[\s-]+", "_", field.strip().lower())
+    name = re.sub(r"[\s-]+", "_", unicodedata.normalize("NFKC", field).strip().lower())
     return next((column for column, names in COLUMNS.items() if name in names), "")
 
 
@@ -154,15 +159,14 @@ def _header(path: Path, row: list[str], base: Path, delimiter: str) -> dict[str,
       EgretError: a header without a path or a text, or with two of a kind.
     """
     names = [_column(field) for field in row]
-    if not any(names) or any(field and audio_path(base, field).is_file() for field in row):
+    if not any(names) or any(_names_file(base, field) for field in row):
         return None
-    if missing := [column for column in ("path", "text") if column not in names]:
-        unknown = [field for field, name in zip(row, names, strict=True) if not name]
-        known = [name for column in missing for name in COLUMNS[column]]
-        hint = next((f", as {field}" for field in unknown if nearest(field.lower(), known)), "")
+    if missing := [column for column in MEANT if column not in names]:
+        unknown = [field for field, name in zip(row, names, strict=True) if field and not name]
+        advice = [f"the column with {MEANT[column]} to {column}{_perhaps(unknown, column)}" for column in missing]
         raise EgretError(
             f"{path}: the header lacks a column {' and a column '.join(missing)}; it has {', '.join(row)} (separated "
-            f"by {DELIMITERS[delimiter]}); rename the one that is meant{hint}"
+            f"by {DELIMITERS[delimiter]}); rename {' and '.join(advice)}"
         )
     places: dict[str, int] = {}
     for name in filter(None, dict.fromkeys(names)):
@@ -175,6 +179,41 @@ def _header(path: Path, row: list[str], base: Path, delimiter: str) -> dict[str,
     if passed := [field for place, field in enumerate(row) if place not in places.values() and field]:
         log.info("%s: these columns are passed over: %s", path, first_few(passed, 8))
     return places
+
+
+def _perhaps(unknown: list[str], column: str) -> str:
+    """Which of the unknown columns may be meant."""
+    near = next((field for field in unknown if nearest(field.lower(), COLUMNS[column])), "")
+    return f" (perhaps {near})" if near else ""
+
+
+def _refuse_header(path: Path, rows: list[Row], base: Path) -> None:
+    """Look whether a first row that is about to be taken for a recording is a header in words that are not known.
+
+    Raises:
+      EgretError: where the next rows name files that are there, it has something that is no such name.
+    """
+    (number, first), *following = rows[:LOOKED_AT]
+    if any(_names_file(base, field) for field in first):
+        return
+    endings: dict[int, set[str]] = {}  # of the files, by the place of their column
+    for _, row in following:
+        for place, field in enumerate(row):
+            if _names_file(base, field):
+                endings.setdefault(place, set()).add(Path(field).suffix.lower())
+    for place, known in endings.items():
+        # A recording that is missing has the ending of the others.
+        if place < len(first) and first[place] and Path(first[place]).suffix.lower() not in known:
+            raise EgretError(
+                f"{path}:{number}: the first line looks like a header, for {first[place]!r} is no recording and those "
+                f"below it are; rename its columns to path, text (it has {', '.join(first)})"
+            )
+
+
+def _names_file(base: Path, field: str) -> bool:
+    with suppress(OSError):  # a text may be longer than a name can be
+        return bool(field) and audio_path(base, field).is_file()
+    return False
 
 
 def _bare(path: Path, rows: list[Row], delimiter: str) -> tuple[dict[str, int], int]:

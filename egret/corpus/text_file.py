@@ -47,7 +47,17 @@ def _decode(path: Path, content: bytes, fallback: Encoding) -> str:
             raise EgretError(f"{path}:{line}: neither UTF-8 nor GBK; convert it with iconv -t UTF-8") from None
         log.warning("%s:%d: not UTF-8; the file is read as GBK, convert it with iconv if it is not that", path, line)
         return text
-    raise EgretError(f"{path}:{line}: not UTF-8; convert it: iconv -f LATIN1 -t UTF-8, or whatever -f it is written in")
+    raise EgretError(f"{path}:{line}: not UTF-8; {_advice(content)}")
+
+
+def _advice(content: bytes) -> str:
+    try:
+        content.decode("gb18030")
+    except UnicodeDecodeError:
+        return "convert it: iconv -f ENCODING -t UTF-8, ENCODING being what it is written in"
+    return (
+        "if it is Chinese in GBK, say --encoding gbk (with --lang zh it is read by itself), else convert it with iconv"
+    )
 
 
 def _unified(text: str) -> str:

@@ -67,8 +67,11 @@ class TrainOptions(OutOptions):
         minimum=1,
     )
     seed: int = option(1, "of weights, batches and dropout", minimum=0)
-    average: int = option(
-        5, "checkpoints whose weights are averaged: the best on dev, or without dev the last", minimum=1
+    average: int = option(5, "checkpoints whose weights are averaged", minimum=1)
+    average_of: Literal["best", "last"] = option(
+        "best",
+        "best: those with the lowest loss on dev, the last where there is no dev; last: the last, for a loss "
+        "that rises while errors still become fewer",
     )
     max_reject_percent: float = option(
         5.0, "of the training part that may be dropped before it stops", minimum=0, maximum=100

@@ -219,7 +219,7 @@ def dev_loss(run: Run) -> float:
 def finish(run: Run) -> list[str]:
     """Average the chosen checkpoints into `final.safetensors`; returns their names."""
     epochs = [item for item in checkpoints.checkpoints(run.folder) if item[1].batch == 0]
-    if run.dev:
+    if run.dev and run.options.average_of == "best":
         epochs = checkpoints.best(epochs)
     chosen = [path for path, _ in epochs[: run.options.average]]
     if len(chosen) < min(run.options.average, run.options.epochs):

@@ -36,6 +36,7 @@ fi
 if [[ -n $arpa && -n $lm_text ]]; then
   usage_error "--arpa is a model already; leave out --lm-text"
 fi
+refuse_missing lexicon arpa lm_text
 if [[ -z $encoder ]]; then
   encoder=conformer
   [[ $mini == false ]] || encoder=tdnn

@@ -8,7 +8,7 @@ table=                # CSV or TSV with columns path and text, and if there are 
 kaldi_dir=            # in its place: a Kaldi data directory, or a folder with some called train, dev and test
 asrt=                 # in its place: a folder of ASRT's lists (*.wav.lst, *.syllable.txt), or its asrt_config.json
 audio_dir=            # folder in which relative paths begin; empty: that of the table, or found by looking
-lang=                 # one of: zh en other; language of the transcripts
+lang=                 # one of: zh en other; language of the transcripts; empty: that of the last time
 unit=                 # one of: char char_bpe syllable phone bpe word; empty: zh char, en phone, other char, asrt word
 lexicon=              # your dictionary, `word phone phone ...` a line; phones of languages other than English need one
 vocab_size=500        # pieces of --unit bpe
@@ -28,6 +28,7 @@ encoder=              # one of: tdnn conformer conformer_large; empty: by the ho
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
+refuse_missing lexicon lm_text
 given=()
 for name in table kaldi_dir asrt; do
   [[ -z ${!name} ]] || given+=("--${name//_/-}")
@@ -39,7 +40,15 @@ if [[ $mini == true ]]; then
   ((${#given[@]} == 0)) || usage_error "--mini makes its own table; leave out ${given[*]}"
   lang=${lang:-en}
   [[ $lang != other ]] || usage_error "--mini speaks --lang en or --lang zh"
-elif [[ -z $lang ]]; then
+fi
+last=
+if [[ ${#given[@]} == 0 && $mini == false && -f $data/cuts/listed.json ]]; then
+  last=$(<"$data/cuts/listed.json")
+  if [[ -z $lang && $last =~ \"lang\":\ \"(zh|en|other)\" ]]; then
+    lang=${BASH_REMATCH[1]}
+  fi
+fi
+if [[ -z $lang ]]; then
   usage_error "--lang: say zh, en or other; units and text normalisation follow from it"
 fi
 if [[ -n $train_config && -z $encoder ]]; then
@@ -50,10 +59,6 @@ case $lang in
   zh) default_normaliser=mandarin ;;
   en) default_unit=phone default_normaliser=english ;;
 esac
-last=
-if [[ ${#given[@]} == 0 && $mini == false && -f $data/cuts/listed.json ]]; then
-  last=$(<"$data/cuts/listed.json")
-fi
 if [[ -n $asrt || $last == *'"source": "asrt"'* ]]; then # its transcripts are syllables, and a number in them is a tone
   default_unit=word default_normaliser=lower
 fi

@@ -24,6 +24,7 @@ fi
 if [[ $task == phone && $unit != phone ]]; then
   usage_error "--task phone: its units are phones; leave out --unit $unit"
 fi
+[[ $arpa == none || $arpa == own ]] || refuse_missing arpa
 if [[ -z $encoder ]]; then
   encoder=conformer
   [[ $mini == false ]] || encoder=tdnn

@@ -218,6 +218,22 @@ knobs() {
   done
 }
 
+@test "a file that is not there is refused before any stage" {
+  recipe 'arpa= # n-gram' <<'END'
+refuse_missing arpa
+if stage 0 "work: hours of it"; then
+  echo works
+fi
+END
+  run --separate-stderr -2 ./run.sh --arpa no.arpa
+  complains '--arpa no.arpa: no such file'
+  run --separate-stderr -2 ./run.sh --arpa /
+  [[ $output != *works* ]]
+  touch "$house/lm.arpa" && cd "$house"
+  run -0 egs/toy/run.sh --arpa lm.arpa
+  says works
+}
+
 @test "cmd.local.sh beside cmd.sh has the last word" {
   recipe '' <<'END'
 if stage 0 "launchers: shown"; then

@@ -149,6 +149,18 @@ END
   complains 'could not look beyond stage 0, exit code 127'
 }
 
+@test "--status: after wrong usage there is no table" {
+  recipe 'corpus= # folder' <<'END'
+usage_error "--corpus: say which"
+if stage 0 "corpus: cuts"; then
+  prepare
+fi
+END
+  run --separate-stderr -2 ./run.sh --status
+  [[ -z $output && $stderr != *'could not look'* ]]
+  complains '--corpus: say which'
+}
+
 @test "--status shows when a step finished and how long it took" {
   echo '{"stage": "0", "step": "x", "state": "done", "finished": "2026-11-21T05:00:00", "seconds": 1.23}' >steps.jsonl
   run -0 "$house/utils/status.py" steps.jsonl "0: corpus"

@@ -179,7 +179,7 @@ def syllables_of(text: str) -> str:
 def listed(options: Options) -> dict[str, str]:
     """What was read, so that it need not be named again."""
     name, path = source_of(options)
-    about = {"source": name, "path": str(path), "audio_dir": options.audio_dir}
+    about = {"source": name, "path": str(path), "audio_dir": options.audio_dir, "lang": options.lang}
     return {LISTED: json.dumps(about, ensure_ascii=False) + "\n"}
 
 

@@ -219,17 +219,17 @@ def check_words(utterance: Utterance, known: set[str], normaliser: str) -> Utter
 def dictionaries(folder: Path, dev: str, seed: int) -> tuple[Pronunciations, Pronunciations]:
     """Words and characters in phones and in syllables: of the training transcripts, then of the dictionaries."""
     by_phone, by_syllable, syllable_of = aligned(divided(folder, "word", dev, seed)["train"])
-    lost = []
+    lost = {}  # each once, though several dictionaries may have it
     for word, phones in dictionary(folder):
         by_phone.setdefault(word, []).append(phones)
         pairs = list(zip(phones[::2], phones[1::2], strict=False))
         if len(phones) % 2 == 0 and all(pair in syllable_of for pair in pairs):
             by_syllable.setdefault(word, []).append(tuple(syllable_of[pair] for pair in pairs))
         else:
-            lost.append(word)
+            lost[word, phones] = word
     if lost:
         log.info("%d pronunciations have syllables that nobody says in train; lexicon_syllable.txt is without them: %s",
-                 len(lost), first_few(lost))  # fmt: skip
+                 len(lost), first_few(dict.fromkeys(lost.values())))  # fmt: skip
     return by_phone, by_syllable
 
 
