@@ -142,6 +142,11 @@ if [[ -z $encoder ]]; then
 fi
 model=$exp/${encoder}_$name${tag:+_$tag}
 
+# Pieces of words are learnt more slowly than phones.
+if [[ $mini == true && $unit == bpe ]]; then
+  set=(epochs=24 "${set[@]}")
+fi
+
 if stage 4 "train: CTC on the encoder's outputs"; then
   default=conf/$encoder.yaml
   if [[ $mini == true ]]; then
