@@ -23,6 +23,7 @@ from egret.base.options import option, runtime
 from egret.base.program import main
 from egret.corpus.download import fetch, unpack
 from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
+from egret.corpus.published import no_corpus, or_by_hand
 from egret.lang.lexicon import first_pronunciations, read_lexicon
 from egret.lang.normalise import normalise
 from egret.lang.pinyin import initial_final, is_han, is_syllable, to_syllables
@@ -55,13 +56,9 @@ def obtain(options: Options) -> None:
     if not options.corpus and not find_corpus(options.download):
         for name, md5 in MD5.items():
             archive = options.download / f"{name}.tgz"
-            try:
-                fetch(f"{options.url}/{name}.tgz", archive, md5=md5 if options.url == URL else None)
-            except EgretError as error:
-                raise EgretError(
-                    f"{error}; or give --corpus DIR, a folder that holds {CORPUS}/; or download "
-                    f"{options.url}/{name}.tgz by hand to {archive} and run it again"
-                ) from None
+            url = f"{options.url}/{name}.tgz"
+            with or_by_hand(url, archive, CORPUS):
+                fetch(url, archive, md5=md5 if options.url == URL else None)
             unpack(archive, options.download / name)
     unpack_speakers(options)
 
@@ -124,10 +121,7 @@ def corpus_of(options: Options) -> Path:
     given = Path(options.corpus or options.download)
     folder = find_corpus(given)
     if folder is None:
-        what = "no such folder"
-        if given.is_dir():
-            found = sorted(entry.name for entry in os.scandir(given))
-            what = f"no {CORPUS}/{TRANSCRIPT} in it ({f'it holds {first_few(found, 3)}' if found else 'empty'})"
+        what = no_corpus(given, f"no {CORPUS}/{TRANSCRIPT} in it")
         raise EgretError(
             f"{given}: {what}; give --corpus DIR, the folder {CORPUS}/ of OpenSLR 33, or one that holds it"
         )

@@ -6,7 +6,6 @@ utterance's id; the dictionary is left beside the cuts as `an4.dic`, in UTF-8 wh
 """
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from egret.base.options import option, runtime
 from egret.base.program import main
 from egret.corpus.download import fetch, unpack
 from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
+from egret.corpus.published import check_words, no_corpus, or_by_hand
 from egret.lang.lexicon import VARIANT
 from egret.lang.normalise import normalise
 
@@ -56,13 +56,8 @@ def obtain(options: Options) -> None:
     if options.corpus or find_corpus(options.download):
         return
     archive = options.download / "an4_sphere.tar.gz"
-    try:
+    with or_by_hand(options.url, archive, FOLDER):
         fetch(options.url, archive)
-    except EgretError as error:
-        raise EgretError(
-            f"{error}; or give --corpus DIR, a folder that holds {FOLDER}/; or download {options.url} by hand to "
-            f"{archive} and run it again"
-        ) from None
     # No checksum is published; what is in the archive tells whether it is the right one.
     try:
         unpack(archive, options.download / FOLDER)
@@ -89,12 +84,7 @@ def corpus_of(options: Options) -> Path:
     given = Path(options.corpus or options.download)
     folder = find_corpus(given)
     if folder is None:
-        what = "no such folder"
-        if given.is_dir():
-            found = sorted(entry.name for entry in os.scandir(given))
-            what = (
-                f"no etc/{FILES[0]} in it or in {FOLDER}/ ({f'it holds {first_few(found, 3)}' if found else 'empty'})"
-            )
+        what = no_corpus(given, f"no etc/{FILES[0]} in it or in {FOLDER}/")
         raise EgretError(f"{given}: {what}; give --corpus DIR, the folder {FOLDER}/ of CMU's AN4, or one that holds it")
     missing = [f"etc/{name}" for name in FILES if not (folder / "etc" / name).is_file()]
     missing += [] if (folder / "wav").is_dir() else ["wav/"]
@@ -132,7 +122,7 @@ def list_parts(options: Options) -> Parts:
         parts[part] = list_part(folder, part)
         # In the test part such a word is an error of the recogniser's, so the utterance stays.
         if part == "train":
-            parts[part] = [check_words(each, known, options.normaliser) for each in parts[part]]
+            parts[part] = [check_words(each, known, options.normaliser, unlisted) for each in parts[part]]
     return divide(parts, options)
 
 
@@ -210,18 +200,13 @@ def make_utterance(folder: Path, name: str, text: str, reason: str, problem: str
     return Utterance(name, audio, text, speaker, language="English", problem=problem, reason=reason or "listing")
 
 
+def unlisted(words: str) -> str:
+    return f"the dictionary {DICTIONARY} lacks {words}"
+
+
 def dictionary_words(text: str) -> set[str]:
     """The words of a dictionary, numbered variants such as A(2) under their word."""
     return {VARIANT.sub("", line.split()[0]) for line in text.split("\n") if line.strip()}
-
-
-def check_words(utterance: Utterance, known: set[str], normaliser: str) -> Utterance:
-    """The utterance, with an objection where the dictionary lacks words of it: they could not be trained or found."""
-    lacking = [word for word in normalise(utterance.text, normaliser).split() if word not in known]
-    if utterance.problem or not lacking:
-        return utterance
-    detail = f"the dictionary {DICTIONARY} lacks {first_few(dict.fromkeys(lacking))}"
-    return replace(utterance, problem=detail, reason="unknown word")
 
 
 def divide(parts: Parts, options: Options) -> Parts:

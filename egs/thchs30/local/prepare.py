@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ from egret.base.program import main
 from egret.corpus import text_file
 from egret.corpus.download import fetch, unpack
 from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
-from egret.lang.normalise import normalise
+from egret.corpus.published import check_words, no_corpus, or_by_hand
 
 URL = "http://www.openslr.org/resources/18"
 FOLDER = "data_thchs30"
@@ -58,14 +58,9 @@ def obtain(options: Options) -> None:
         return
     for name, md5 in ARCHIVES.items():
         archive, url = options.download / f"{name}.tgz", f"{options.url}/{name}.tgz"
-        try:
+        with or_by_hand(url, archive, FOLDER):
             fetch(url, archive, md5=md5 if options.url == URL else None)
             unpack(archive, options.download / name)
-        except EgretError as error:
-            raise EgretError(
-                f"{error}; or give --corpus DIR, a folder that holds {FOLDER}/; or download {url} by hand to {archive} "
-                f"and run it again"
-            ) from None
     if not find_corpus(options.download):
         raise EgretError(f"{options.download}: no train/, dev/ and test/ in {FOLDER}.tgz; remove it, check --url")
 
@@ -87,11 +82,7 @@ def corpus_of(options: Options) -> Path:
     given = Path(options.corpus or options.download)
     folder = find_corpus(given)
     if folder is None:
-        what = "no such folder"
-        if given.is_dir():
-            found = sorted(entry.name for entry in os.scandir(given))
-            what = f"no train/, dev/ and test/ in it or in {FOLDER}/ "
-            what += f"(it holds {first_few(found, 3)})" if found else "(empty)"
+        what = no_corpus(given, f"no train/, dev/ and test/ in it or in {FOLDER}/")
         raise EgretError(f"{given}: {what}; give --corpus DIR, the folder {FOLDER}/ of THCHS-30, or one that holds it")
     if missing := [f"{part}/" for part in PARTS if not (folder / part).is_dir()]:
         raise EgretError(f"{folder}: lacks {first_few(missing)}; unpack the whole of {FOLDER}.tgz")
@@ -158,12 +149,16 @@ def list_parts(options: Options) -> Parts:
     if options.task == "word":
         # In dev and test such a word is an error of the recogniser's, so the utterance stays.
         known = set.intersection(*map(set, dictionaries(folder, options.dev, options.dev_seed)))
-        parts["train"] = [check_words(each, known, options.normaliser) for each in parts["train"]]
+        parts["train"] = [check_words(each, known, options.normaliser, unsaid) for each in parts["train"]]
     trained = {each.text for each in parts["train"]}
     for part in PARTS[1:]:
         if shared := sum(each.text in trained for each in parts[part]):
             log.info("%s: %d of %d utterances are of sentences that train has too", part, shared, len(parts[part]))
     return parts
+
+
+def unsaid(words: str) -> str:
+    return f"neither a dictionary nor a transcript tells how {words} is pronounced"
 
 
 @cache
@@ -204,15 +199,6 @@ def beside(options: Options) -> dict[str, str]:
         return texts
     by_phone, by_syllable = dictionaries(folder, options.dev, options.dev_seed)
     return {**texts, "lexicon_phone.txt": written(by_phone), "lexicon_syllable.txt": written(by_syllable)}
-
-
-def check_words(utterance: Utterance, known: set[str], normaliser: str) -> Utterance:
-    """The utterance, with an objection where nothing says how a word is pronounced: no graph could have it."""
-    lacking = [word for word in normalise(utterance.text, normaliser).split() if word not in known]
-    if utterance.problem or not lacking:
-        return utterance
-    detail = f"neither a dictionary nor a transcript tells how {first_few(dict.fromkeys(lacking))} is pronounced"
-    return replace(utterance, problem=detail, reason="unknown word")
 
 
 @cache

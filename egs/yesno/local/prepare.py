@@ -15,6 +15,7 @@ from egret.base.options import runtime
 from egret.base.program import main
 from egret.corpus.download import fetch, unpack
 from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
+from egret.corpus.published import or_by_hand
 
 URL = "http://www.openslr.org/resources/1/waves_yesno.tar.gz"
 SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"
@@ -38,13 +39,8 @@ def obtain(options: Options) -> None:
     if options.corpus or find_waves(options.download) is not None:
         return
     archive = options.download / f"{FOLDER}.tar.gz"
-    try:
+    with or_by_hand(options.url, archive, FOLDER):
         fetch(options.url, archive, sha256=SHA256 if options.url == URL else None)
-    except EgretError as error:
-        raise EgretError(
-            f"{error}; or give --corpus DIR, a folder that holds {FOLDER}/; or download "
-            f"{options.url} by hand to {archive} and run it again"
-        ) from None
     unpack(archive, options.download / FOLDER)
 
 
