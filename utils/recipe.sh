@@ -7,6 +7,8 @@
 #   stage, finish       the stage loop (utils/stages.sh)
 #   resolve_path VALUE  a path that the user gave, as seen from the recipe's folder
 #   refuse_missing KNOB...  ends the recipe where one of these names a file that is not there
+#   choose_encoder      sets $encoder where it is empty: the conformer, but with --mini the fast tdnn
+#   training_config     the path of the configuration to train with
 #
 # Bad options and --help are answered before path.sh, which may have to install something first.
 set -euo pipefail
@@ -30,6 +32,25 @@ resolve_path() {
   else
     printf '%s\n' "$1"
   fi
+}
+
+choose_encoder() {
+  if [[ -n $train_config && -z $encoder ]]; then
+    usage_error "--train-config: say with --encoder whose configuration it is"
+  fi
+  if [[ -z $encoder ]]; then
+    encoder=conformer
+    [[ $mini == false ]] || encoder=tdnn
+  fi
+}
+
+# training_config: --train-config, else conf/<encoder>.yaml, with --mini conf/mini.yaml.
+training_config() {
+  local _default=conf/$encoder.yaml
+  if [[ $mini == true ]]; then
+    _default=conf/mini.yaml
+  fi
+  resolve_path "${train_config:-$PWD/$_default}"
 }
 
 # refuse_missing KNOB...: wrong usage where one of these knobs is set to what is no file, before any stage runs for hours.
@@ -75,3 +96,6 @@ if [[ $force == true ]]; then
   export EGRET_FORCE=1
 fi
 begin_stages
+if [[ $mini == true && -n ${corpus-} ]]; then
+  usage_error "--mini makes its own corpus; leave out --corpus"
+fi

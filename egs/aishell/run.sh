@@ -15,12 +15,6 @@ encoder=              # one of: conformer tdnn; empty: conformer, but with --min
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
-if [[ $mini == true && -n $corpus ]]; then
-  usage_error "--mini makes its own corpus; leave out --corpus"
-fi
-if [[ -n $train_config && -z $encoder ]]; then
-  usage_error "--train-config: say with --encoder whose configuration it is"
-fi
 if [[ -n $latin_bpe && $unit != char_bpe ]]; then
   usage_error "--latin-bpe goes with --unit char_bpe"
 fi
@@ -31,10 +25,7 @@ if [[ -z $latin_bpe ]]; then
   latin_bpe=200
   [[ $mini == false ]] || latin_bpe=20
 fi
-if [[ -z $encoder ]]; then
-  encoder=conformer
-  [[ $mini == false ]] || encoder=tdnn
-fi
+choose_encoder
 # What can be recognised are characters, with --lm word longer words too. A model is trained on the former; its units are
 # the same with both.
 vocabularies=(char)
@@ -110,11 +101,7 @@ if stage 3 "graph: n-gram of the training transcripts' characters or words, G, H
 fi
 
 if stage 4 "train: CTC on the encoder's outputs"; then
-  default=conf/$encoder.yaml
-  if [[ $mini == true ]]; then
-    default=conf/mini.yaml
-  fi
-  config=$(resolve_path "${train_config:-$PWD/$default}")
+  config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
     --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \

@@ -13,16 +13,7 @@ lm_order=3            # order of the n-gram
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
-if [[ $mini == true && -n $corpus ]]; then
-  usage_error "--mini makes its own corpus; leave out --corpus"
-fi
-if [[ -n $train_config && -z $encoder ]]; then
-  usage_error "--train-config: say with --encoder whose configuration it is"
-fi
-if [[ -z $encoder ]]; then
-  encoder=conformer
-  [[ $mini == false ]] || encoder=tdnn
-fi
+choose_encoder
 lang=$data/lang_$unit
 lm=$data/lm_$unit
 graph=$data/graph_${unit}_${lm_order}gram
@@ -61,11 +52,7 @@ if stage 3 "graph: n-gram of the training transcripts, G, HLG"; then
 fi
 
 if stage 4 "train: CTC on the encoder's outputs"; then
-  default=conf/$encoder.yaml
-  if [[ $mini == true ]]; then
-    default=conf/mini.yaml
-  fi
-  config=$(resolve_path "${train_config:-$PWD/$default}")
+  config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
     --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \

@@ -23,24 +23,15 @@ seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
 if [[ $mini == true ]]; then
-  if [[ -n $corpus ]]; then
-    usage_error "--mini makes its own corpus; leave out --corpus"
-  fi
   train_parts=train-clean-100 dev_parts=dev-clean test_parts=test-clean
   extra=none # a graph of 125,000 words takes longer than all the rest
   [[ $vocab_size != 500 ]] || vocab_size=100
-fi
-if [[ -n $train_config && -z $encoder ]]; then
-  usage_error "--train-config: say with --encoder whose configuration it is"
 fi
 if [[ -n $arpa && -n $lm_text ]]; then
   usage_error "--arpa is a model already; leave out --lm-text"
 fi
 refuse_missing lexicon arpa lm_text
-if [[ -z $encoder ]]; then
-  encoder=conformer
-  [[ $mini == false ]] || encoder=tdnn
-fi
+choose_encoder
 read -ra train <<<"$train_parts"
 read -ra dev <<<"$dev_parts"
 read -ra test <<<"$test_parts"
@@ -112,11 +103,7 @@ if stage 3 "graph: the n-gram given, or one of the text or of the training trans
 fi
 
 if stage 4 "train: CTC on the encoder's outputs"; then
-  default=conf/$encoder.yaml
-  if [[ $mini == true ]]; then
-    default=conf/mini.yaml
-  fi
-  config=$(resolve_path "${train_config:-$PWD/$default}")
+  config=$(training_config)
   loss=()
   if [[ $unit == phone && -z $train_config ]]; then
     loss=(--loss ctc_graph) # every pronunciation and optional silence; words in pieces and characters have but one

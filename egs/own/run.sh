@@ -148,11 +148,7 @@ if [[ $mini == true && $unit == bpe ]]; then
 fi
 
 if stage 4 "train: CTC on the encoder's outputs"; then
-  default=conf/$encoder.yaml
-  if [[ $mini == true ]]; then
-    default=conf/mini.yaml
-  fi
-  config=$(resolve_path "${train_config:-$PWD/$default}")
+  config=$(training_config)
   loss=()
   if [[ $unit == phone ]]; then # over all pronunciations, and silence where there is some
     loss=(--loss ctc_graph)

@@ -15,20 +15,11 @@ lm_order=3            # order of the n-gram
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
-if [[ $mini == true && -n $corpus ]]; then
-  usage_error "--mini makes its own corpus; leave out --corpus"
-fi
-if [[ -n $train_config && -z $encoder ]]; then
-  usage_error "--train-config: say with --encoder whose configuration it is"
-fi
 if [[ $task == phone && $unit != phone ]]; then
   usage_error "--task phone: its units are phones; leave out --unit $unit"
 fi
 [[ $arpa == none || $arpa == own ]] || refuse_missing arpa
-if [[ -z $encoder ]]; then
-  encoder=conformer
-  [[ $mini == false ]] || encoder=tdnn
-fi
+choose_encoder
 # The two tasks have other transcripts for the same recordings, and so other cuts.
 cuts=$data/cuts
 fbank=$data/fbank
@@ -94,11 +85,7 @@ if stage 3 "graph: the corpus's 3-gram, or one of the training transcripts; G, H
 fi
 
 if stage 4 "train: CTC on the encoder's outputs"; then
-  default=conf/$encoder.yaml
-  if [[ $mini == true ]]; then
-    default=conf/mini.yaml
-  fi
-  config=$(resolve_path "${train_config:-$PWD/$default}")
+  config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$fbank/train.jsonl" --stats "$fbank/train.stats.safetensors" \
     --dev-cuts "$fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \

@@ -10,9 +10,6 @@ lm_order=1            # order of the n-gram
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
-if [[ $mini == true && -n $corpus ]]; then
-  usage_error "--mini makes its own corpus; leave out --corpus"
-fi
 lang=$data/lang_phone
 lm=$data/lm
 graph=$data/graph_phone_${lm_order}gram
