@@ -76,12 +76,12 @@ if stage 2 "lang: characters, with --lm word also words, in units; what of dev a
   esac
   for vocabulary in "${vocabularies[@]}"; do
     dictionary=$data/dictionary_${unit}_$vocabulary
-    out=$lang cut=() # characters are the same whatever cuts text into words
+    out=$lang by=() # characters are the same whatever cuts text into words
     if [[ $vocabulary != char ]]; then
-      out=$decode_lang cut=(--segment "$segment")
+      out=$decode_lang by=(--segment "$segment")
     fi
     local/dictionary.py --cmd "${prep_cmd[*]@Q}" --cuts "$data/cuts/train.jsonl" "${given[@]}" --unit "${unit%_bpe}" \
-      --words "${vocabulary%%_*}" "${cut[@]}" --out "$dictionary"
+      --words "${vocabulary%%_*}" "${by[@]}" --out "$dictionary"
     "$steps/prepare_lang.py" --cmd "${prep_cmd[*]@Q}" "${kind[@]}" --lexicon "$dictionary/lexicon.txt" \
       --cuts "$data/cuts/train.jsonl" --normaliser mandarin --out "$out"
   done
