@@ -91,17 +91,16 @@ def split(manifest: Path, jobs: int) -> None:
     print(f"{sum(shares)} utterances in {len(shares)} shares of {min(shares)} to {max(shares)}")
 
 
-def batches(manifest: Path, lang: Path) -> None:
-    from types import SimpleNamespace
-
+def plan_batches(manifest: Path, lang: Path) -> None:
     from egret.lang.lang import Lang
     from egret.training.data import Corpus
     from egret.training.options import BatchOptions
-    from egret.training.plan import plan
+    from egret.training.plan import batches
 
-    model: object = SimpleNamespace(output_frames=lambda frames: (frames + 3) // 4)
-    corpus = Corpus(manifest, Lang.read(lang), model, manifest.with_suffix(".rejected"), 5.0)  # type: ignore[arg-type]
-    print(f"{len(corpus.table)} utterances in {len(plan(corpus.table, BatchOptions(), seed=1, epoch=1))} batches")
+    rejected = manifest.with_name("rejected.jsonl")
+    corpus = Corpus([manifest], Lang.read(lang), lambda frames: (frames + 3) // 4, rejected, 5.0)
+    made = batches(corpus.table, BatchOptions(), seed=1, epoch=1)
+    print(f"{len(corpus.table)} utterances in {len(made)} batches")
 
 
 def measured(*words: object) -> tuple[float, float, float]:
@@ -149,6 +148,6 @@ if __name__ == "__main__":
         case ["split", manifest, jobs]:
             split(Path(manifest), int(jobs))
         case ["batches", manifest, lang]:
-            batches(Path(manifest), Path(lang))
+            plan_batches(Path(manifest), Path(lang))
         case _:
             main()

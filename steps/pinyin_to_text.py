@@ -85,7 +85,7 @@ def run(options: Options) -> Outcome:
     options.out.mkdir(parents=True, exist_ok=True)
     write_jsonl(options.out / "hyp.jsonl", rows)
     leave_params(options, about, started.seconds)
-    for left in ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt"):  # scores of other hypotheses
+    for left in ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt", "errors.jsonl"):  # of others
         (options.out / left).unlink(missing_ok=True)
     log.info("%d rows of units to text, %d units stand by themselves", len(rows), alone)
     return Outcome([options.out / "hyp.jsonl", options.out / "params.json"],

@@ -134,7 +134,7 @@ def run(options: Options) -> Outcome:
 
 STEP = Step(
     name="score",
-    version=1,
+    version=2,
     options=Options,
     run=run,
     description=__doc__ or "",

@@ -2,15 +2,32 @@
 """Train an acoustic model on cuts with features; interrupted, it goes on where it was."""
 
 from egret.base.program import Outcome, Step, main
+from egret.features.waveform import input_fingerprints
 from egret.training.options import TrainOptions
 
 
 def run(options: TrainOptions) -> Outcome:
     from egret.training.experiment import begin
-    from egret.training.trainer import train
 
-    counts = train(options, begin(options, STEP.version))
-    return Outcome([options.out / "final.safetensors", options.out / "config.yaml"], counts)
+    if options.node > 0:
+        from egret.training.distributed import start
+
+        return Outcome([], start(options))
+    config = begin(options, STEP.version)
+    if options.processes * options.num_nodes > 1:
+        from egret.training.distributed import start
+
+        counts = start(options)
+    else:
+        from egret.training.trainer import train
+
+        counts = train(options, config)
+    outputs = [options.out / "final.safetensors", options.out / "config.yaml"]
+    if options.list_losses:
+        from egret.training.losses_list import list_losses
+
+        list_losses(options, config, outputs[0])
+    return Outcome(outputs, counts)
 
 
 STEP = Step(
@@ -18,6 +35,9 @@ STEP = Step(
     version=1,
     options=TrainOptions,
     run=run,
+    more_inputs=lambda options: input_fingerprints(options.augment),
+    again=lambda options: options.list_losses,
+    helps=lambda options: options.node > 0,
     description=__doc__ or "",
     example="steps/train.py --cuts data/fbank/train.jsonl --stats data/fbank/train.stats.safetensors "
     "--lang data/lang_phone --out exp/tdnn_phone --optim.lr 3e-3",

@@ -58,5 +58,23 @@ def run_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> 
 
 
 @pytest.fixture
+def training_arguments(tmp_path: Path) -> list[str]:
+    """Options of steps/train.py on a tiny corpus in tmp_path; `--out` and `--epochs` are left to the test."""
+    from tiny_training import make_corpus
+
+    return make_corpus(tmp_path)
+
+
+@pytest.fixture
+def train(run_step: Callable[..., str], training_arguments: list[str], tmp_path: Path) -> Callable[..., str]:
+    """Train in a folder of tmp_path: `train("exp", "--epochs", "2", code=0)`; returns what was said."""
+
+    def run(out: str, *more: str, code: int = 0) -> str:
+        return run_step("train", tmp_path, *training_arguments, "--out", out, *more, code=code)
+
+    return run
+
+
+@pytest.fixture
 def k2():
     return pytest.importorskip("k2")

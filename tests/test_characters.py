@@ -7,11 +7,11 @@ import torch
 
 from egret.base.errors import EgretError
 from egret.corpus.cuts import write_cuts
-from egret.decoding.greedy import ctc_greedy
 from egret.graph import arcs
 from egret.graph.grammar import grammar
 from egret.lang.lang import Lang
 from egret.lang.symbols import BACKOFF
+from egret.models.greedy import ctc_greedy
 from egret.models.losses import make_loss
 from exhaustive import alignments, random_ngram, word_sequences
 from folders import make_experiment, random_log_probs, transcribed

@@ -1,7 +1,6 @@
 """Units of Chinese: characters with Latin words in pieces, syllables, and what the corpus says was spoken."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -266,9 +265,7 @@ def test_training_takes_what_was_spoken_and_rejects_what_is_no_unit(lang_of, run
     rejected = (tmp_path / "exp/rejected_train.jsonl").read_text()
     assert "20 utterances in, 19 used" in said
     assert json.loads(rejected) == {"id": "train-003", "reason": "text outside the units", "detail": "z9"}
-    corpus = Corpus(
-        manifest, Lang.read(tmp_path / "lang"), SimpleNamespace(output_frames=int), tmp_path / "r.jsonl", 9.0
-    )
+    corpus = Corpus([manifest], Lang.read(tmp_path / "lang"), int, tmp_path / "r.jsonl", 9.0)
     batch = corpus.load([0, 3])
     assert batch.ids == ["train-000", "train-004"] and batch.spoken == ["b1 c1", ""]
     assert batch.targets == [corpus.lang.encode("", "b1 c1"), corpus.lang.encode(batch.texts[1])]

@@ -36,6 +36,10 @@ def test_every_cut_is_found_by_its_place(manifest: Path):
     assert [index.at(place) for place in range(len(index))] == list(read_cuts(manifest))
 
 
+def test_all_cuts_are_read_in_their_order(manifest: Path):
+    assert list(CutIndex(manifest)) == list(read_cuts(manifest))
+
+
 def test_reading_a_cut_touches_its_own_line_only(manifest: Path):
     index = CutIndex(manifest)
     lines = manifest.read_bytes().split(b"\n")
@@ -75,7 +79,7 @@ def test_an_index_older_than_its_manifest_is_made_again(manifest: Path):
 
 def test_a_manifest_in_a_folder_that_cannot_be_written_is_indexed_in_memory(manifest: Path, monkeypatch):
     index_path(manifest).unlink()
-    monkeypatch.setattr("egret.corpus.cuts.write_text", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    monkeypatch.setattr("egret.corpus.cuts.atomic_open", lambda *_: (_ for _ in ()).throw(PermissionError()))
     assert CutIndex(manifest).at(250)["id"] == "u250"
     assert not index_path(manifest).exists()
 

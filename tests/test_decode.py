@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from egret.base.files import read_json, read_jsonl, write_jsonl
-from egret.decoding.greedy import ctc_greedy
 from egret.decoding.recognise import batches
 from egret.graph import arcs
 from egret.lang.lang import Lang
 from egret.models.files import load_model, save_weights
+from egret.models.greedy import ctc_greedy
 from folders import ROOT, make_cuts, make_experiment, make_lang
 from graphs import LEXICON, make_graph, one_hot
 

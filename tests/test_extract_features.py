@@ -330,3 +330,123 @@ class TestSpeeds:
 
     def test_cuts_that_lhotse_perturbs_as_it_reads_are_refused(self, corpus, extract, perturbed):
         assert "give the cuts of stage 0" in extract(parts=["../fbank/train"], out="twice", code=1)
+
+
+class TestCopies:
+    HISS = ("--augment.gaussian-snr", "10", "20", "--augment.gaussian-probability", "1")
+
+    @pytest.fixture
+    def augmented(self, corpus, extract):
+        def run(*words, code=0, how=self.HISS, **more):
+            given = ["--train-cuts", "cuts/train.jsonl", "--copies", "2", *how, *words]
+            return extract(*given, parts=["test"], code=code, **more)
+
+        return run
+
+    def test_each_cut_stands_before_its_copies(self, corpus, augmented):
+        augmented("--nj", "2", "--speeds", "1.0", "1.1")
+        found = [cut["id"] for cut in read_jsonl(corpus / "fbank" / "train.jsonl")][:6]
+        assert found == [f"train0{speed}{copy}" for speed in ("", "_sp1.1") for copy in ("", "_aug1", "_aug2")]
+
+    def test_cuts_as_they_are_have_the_features_they_have_alone(self, corpus, extract, augmented):
+        augmented()
+        extract(out="plain")
+        copied = features_of(corpus / "fbank" / "train.jsonl")
+        for name, features in features_of(corpus / "plain" / "train.jsonl").items():
+            assert (features == copied[name]).all()
+
+    def test_copies_differ(self, corpus, augmented):
+        augmented()
+        found = features_of(corpus / "fbank" / "train.jsonl")
+        kinds = [found["train0" + suffix].tobytes() for suffix in ("", "_aug1", "_aug2")]
+        assert len(set(kinds)) == 3
+
+    def test_other_parts_are_not_augmented(self, corpus, augmented):
+        augmented()
+        assert list(features_of(corpus / "fbank" / "test.jsonl")) == ["test0", "test1"]
+
+    def test_any_number_of_jobs_gives_the_same(self, corpus, augmented):
+        augmented(out="one")
+        augmented("--nj", "3", out="many")
+        one, many = (features_of(corpus / out / "train.jsonl") for out in ("one", "many"))
+        assert list(one) == list(many) and all((one[name] == many[name]).all() for name in one)
+
+    def test_another_seed_gives_others(self, corpus, augmented):
+        augmented(out="one")
+        augmented("--seed", "2", out="other")
+        one, other = (features_of(corpus / out / "train.jsonl")["train0_aug1"] for out in ("one", "other"))
+        assert (one != other).any()
+
+    def test_the_sums_are_over_all_copies(self, corpus, augmented):
+        augmented()
+        frames = sum(cut["features"]["num_frames"] for cut in read_jsonl(corpus / "fbank" / "train.jsonl"))
+        assert Stats.load(corpus / "fbank" / "train.stats.safetensors").frames == frames
+
+    def test_what_was_done_is_said(self, corpus, augmented):
+        assert "21 utterances in and out of 7, each with 2 augmented copies" in augmented()
+        [done] = (cut["custom"]["augmented"] for cut in read_jsonl(corpus / "fbank" / "train.jsonl")
+                  if cut["id"] == "train3_aug2")  # fmt: skip
+        assert 10 <= done["gaussian_snr"] <= 20
+
+    def test_lhotse_reads_them(self, corpus, augmented):
+        from lhotse import CutSet
+        from lhotse.qa import validate
+
+        augmented(how=["--augment.speeds", "0.9", "1.1"])
+        rows = list(read_jsonl(corpus / "fbank" / "train.jsonl"))
+        cuts = CutSet.from_jsonl(corpus / "fbank" / "train.jsonl").to_eager()
+        validate(cuts)
+        assert [cut.load_features().shape[0] for cut in cuts] == [row["features"]["num_frames"] for row in rows]
+
+    def test_a_copy_of_another_length_has_its_own_times(self, corpus, augmented):
+        manifest = corpus / "cuts" / "train.jsonl"
+        cuts = list(read_jsonl(manifest))
+        spoken = {"id": "s", "recording_id": "train0", "start": 0.1, "duration": 0.2, "text": "YES"}
+        cuts[0]["supervisions"] = [{**spoken, "channel": 0, "alignment": {"word": [["YES", 0.1, 0.2]]}}]
+        write_cuts(manifest, cuts)
+        augmented(how=["--augment.speeds", "0.8"])
+        copy = list(read_jsonl(corpus / "fbank" / "train.jsonl"))[1]
+        [found] = copy["supervisions"]
+        assert (copy["duration"], found["start"], found["duration"]) == pytest.approx((0.625, 0.125, 0.25))
+        assert "alignment" not in found
+
+    def test_noise_and_rooms_from_folders(self, corpus, augmented):
+        (corpus / "rooms").mkdir()
+        shutil.copy(corpus / "wav" / "test0.wav", corpus / "rooms")
+        augmented(how=["--augment.noise", "wav", "--augment.rirs", "rooms", "--augment.noise-probability", "1"])
+        done = [cut["custom"]["augmented"] for cut in read_jsonl(corpus / "fbank" / "train.jsonl") if "custom" in cut]
+        assert len(done) == 14 and {each["noise"][:4] for each in done} == {"wav/"}
+        assert {each.get("rir") for each in done} == {None, "rooms/test0.wav"}
+
+    def test_another_noise_is_a_reason(self, corpus, augmented):
+        (corpus / "noise").mkdir()
+        shutil.copy(corpus / "wav" / "test0.wav", corpus / "noise")
+        augmented(how=["--augment.noise", "noise"])
+        assert "up to date" in augmented(how=["--augment.noise", "noise"])
+        shutil.copy(corpus / "wav" / "test1.wav", corpus / "noise")
+        assert "input --augment.noise noise changed" in augmented(how=["--augment.noise", "noise"])
+
+    def test_without_copies_the_stamp_says_nothing_of_them(self, corpus, extract):
+        """What was extracted before there were any stays up to date."""
+        extract()
+        options = read_json(corpus / "fbank" / ".stamp.extract_features.json")["options"]
+        assert not [name for name in options if name in ("copies", "seed") or name.startswith("augment")]
+
+    def test_copies_are_not_perturbed_again(self, corpus, extract, augmented):
+        augmented()
+        lines = (corpus / "fbank" / "train.jsonl").read_text().splitlines()
+        (corpus / "cuts" / "copy.jsonl").write_text(lines[1] + "\n")
+        assert "train0_aug1: an augmented copy has features only" in extract(parts=["copy"], out="twice", code=1)
+
+    @pytest.mark.parametrize("how, code, said", [
+        ([], 2, "--copies: they would all be the same"),
+        (["--augment.noise", "nowhere"], 1, "--augment.noise nowhere: no such folder"),
+        (["--augment.noise", "cuts"], 1, "--augment.noise cuts: no recording in it"),
+        (["--augment.volume", "3", "--copies", "0"], 2, "say how many by --copies"),
+        (["--seed", "3", "--copies", "0"], 2, "say how many by --copies"),
+    ])  # fmt: skip
+    def test_mistakes(self, augmented, how, code, said):
+        assert said in augmented(how=how, code=code)
+
+    def test_copies_of_no_training_cuts(self, extract):
+        assert "only the cuts of --train-cuts are augmented" in extract("--copies", "1", *self.HISS, code=2)

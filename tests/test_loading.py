@@ -1,38 +1,49 @@
-"""Loading batches: nothing of an epoch is kept in memory or open after it."""
+"""Loading batches: nothing of an epoch is kept in memory or open after it, and a second start does not look again."""
 
 import gc
+import json
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 
+from egret.base.errors import EgretError
+from egret.base.files import read_jsonl
+from egret.corpus.cuts import CutIndex
 from egret.features.store import load_features
 from egret.lang.lang import Lang
-from egret.models.model import CtcModel
-from egret.training import trainer
-from egret.training.data import Corpus
+from egret.training import survey, trainer
+from egret.training.data import Batch, Corpus
+from egret.training.loader import load_batches
 from egret.training.options import BatchOptions
-from egret.training.plan import plan
-from tiny import make_features, make_lang
+from egret.training.plan import batches
+from tiny import make_features, make_lang, rewrite
 
 UTTERANCES = 60
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    lang = make_lang(tmp_path / "lang")
-    manifest = make_features(tmp_path / "fbank", "train", UTTERANCES, seed=1)
-    model = SimpleNamespace(output_frames=lambda frames: frames)
-    return Corpus(manifest, Lang.read(lang), cast(CtcModel, model), tmp_path / "rejected.jsonl", 5.0)
+def manifest(tmp_path: Path) -> Path:
+    make_lang(tmp_path / "lang")
+    return make_features(tmp_path / "fbank", "train", UTTERANCES, seed=1)
 
 
-def epoch(corpus: Corpus, number: int) -> Iterator[Any]:
-    for rows in plan(corpus.table, BatchOptions(max_duration=4.0), seed=1, epoch=number):
-        yield corpus.load(rows)
+def make_corpus(*manifests: Path, output_frames: Callable[[int], int] = int, percent: float = 5.0) -> Corpus:
+    folder = manifests[0].parents[1]
+    rejected = folder / "exp" / "rejected_train.jsonl"
+    return Corpus(list(manifests), Lang.read(folder / "lang"), output_frames, rejected, percent)
+
+
+@pytest.fixture
+def corpus(manifest: Path) -> Corpus:
+    return make_corpus(manifest)
+
+
+def epoch(corpus: Corpus, number: int) -> Iterator[Batch]:
+    return load_batches(corpus, batches(corpus.table, BatchOptions(max_duration=4.0), seed=1, epoch=number))
 
 
 def open_files() -> int:
@@ -54,7 +65,7 @@ def traced() -> Iterator[None]:
 
 
 def test_an_epoch_holds_every_utterance_once(corpus: Corpus) -> None:
-    assert sorted(name for batch in epoch(corpus, 0) for name in batch.ids) == sorted(corpus.index.ids)
+    assert sorted(name for batch in epoch(corpus, 0) for name in batch.ids) == sorted(corpus.table.ids)
 
 
 def test_memory_does_not_grow_over_epochs_of_loading(corpus: Corpus, traced: None) -> None:
@@ -70,16 +81,15 @@ def test_memory_does_not_grow_over_epochs_of_loading(corpus: Corpus, traced: Non
 
 
 def test_memory_does_not_grow_over_epochs_of_training(
-    tmp_path: Path, run_step: Callable[..., str], monkeypatch: pytest.MonkeyPatch, traced: None
+    tmp_path: Path, manifest: Path, run_step: Callable[..., str], monkeypatch: pytest.MonkeyPatch, traced: None
 ) -> None:
-    make_lang(tmp_path / "lang")
-    make_features(tmp_path / "fbank", "train", UTTERANCES, seed=1)
     found = []
     train_epoch = trainer.train_epoch
 
-    def measured(run: trainer.Run, meter: Any) -> None:
-        train_epoch(run, meter)
+    def measured(*given: Any) -> Any:
+        done = train_epoch(*given)
         found.append(held())
+        return done
 
     monkeypatch.setattr(trainer, "train_epoch", measured)
     part = ["--cuts", "fbank/train.jsonl", "--stats", "fbank/train.stats.safetensors", "--lang", "lang", "--out", "exp"]
@@ -100,6 +110,102 @@ def test_no_file_stays_open(corpus: Corpus) -> None:
 def test_features_are_the_ones_stored(corpus: Corpus) -> None:
     for batch in epoch(corpus, 0):
         for name, features, length in zip(batch.ids, batch.features, batch.lengths, strict=True):
-            stored = load_features(corpus.index.at(corpus.index.ids.index(name)))
+            stored = load_features(corpus.cut(corpus.table.ids.index(name)))
             assert (features[:length].numpy() == stored).all()
             assert not features[length:].any()
+
+
+def test_ids_of_many_cuts_take_little_more_memory_than_their_letters(tmp_path: Path, traced: None) -> None:
+    count = 20_000
+    with open(tmp_path / "many.jsonl", "w") as out:
+        out.writelines(json.dumps({"id": f"an-utterance-{number:07d}"}) + "\n" for number in range(count))
+    CutIndex(tmp_path / "many.jsonl")
+    before = held()
+    index = CutIndex(tmp_path / "many.jsonl")
+    assert held() - before < 1.5 * count * (20 + 8 + 8)  # letters, where they end, where the cut begins
+    assert index.ids[count - 1] == f"an-utterance-{count - 1:07d}"
+
+
+class TestSeveralManifests:
+    @pytest.fixture
+    def corpus(self, tmp_path: Path, manifest: Path) -> Corpus:
+        return make_corpus(manifest, make_features(tmp_path / "fbank", "more", 10, seed=2))
+
+    def test_their_utterances_are_in_one_table(self, corpus: Corpus) -> None:
+        names = [f"train-{number:03d}" for number in range(UTTERANCES)] + [f"more-{number:03d}" for number in range(10)]
+        assert list(corpus.table.ids) == names
+
+    def test_the_table_says_which_an_utterance_is_of(self, corpus: Corpus) -> None:
+        assert corpus.table.parts.tolist() == [0] * UTTERANCES + [1] * 10
+
+    def test_a_batch_mixes_them(self, corpus: Corpus) -> None:
+        assert corpus.load([5, UTTERANCES + 5]).ids == ["train-005", "more-005"]
+
+    def test_what_is_rejected_of_any_is_in_one_list(self, tmp_path: Path, corpus: Corpus) -> None:
+        rewrite(tmp_path / "fbank/train.jsonl", {"train-007": "four"})
+        rewrite(tmp_path / "fbank/more.jsonl", {"more-003": ""})
+        make_corpus(tmp_path / "fbank/train.jsonl", tmp_path / "fbank/more.jsonl")
+        found = [(row["id"], row["reason"]) for row in read_jsonl(tmp_path / "exp/rejected_train.jsonl")]
+        assert found == [("train-007", "text outside the units"), ("more-003", "empty text")]
+
+
+class TestASecondStart:
+    @pytest.fixture(autouse=True)
+    def looked(self, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        """The manifests that were looked through."""
+        found: list[Path] = []
+        make = survey._make
+
+        def noted(index: CutIndex, *given: Any) -> Any:
+            found.append(index.path)
+            return make(index, *given)
+
+        monkeypatch.setattr(survey, "_make", noted)
+        return found
+
+    def test_reads_what_the_first_one_found(self, manifest: Path, looked: list[Path]) -> None:
+        make_corpus(manifest)
+        make_corpus(manifest)
+        assert looked == [manifest]
+
+    def test_finds_the_same(self, manifest: Path) -> None:
+        rewrite(manifest, {"train-007": "four"})
+        first, again = make_corpus(manifest), make_corpus(manifest)
+        for name in ("seconds", "tokens", "places", "parts"):
+            assert (getattr(first.table, name) == getattr(again.table, name)).all()
+        rejected = read_jsonl(manifest.parents[1] / "exp/rejected_train.jsonl")
+        assert [row["detail"] for row in rejected] == ["four"]
+
+    def test_looks_again_at_a_manifest_that_has_changed(self, manifest: Path, looked: list[Path]) -> None:
+        make_corpus(manifest)
+        rewrite(manifest, {"train-007": "one two"})
+        make_corpus(manifest)
+        assert len(looked) == 2
+
+    def test_looks_again_for_other_units(self, manifest: Path, looked: list[Path]) -> None:
+        make_corpus(manifest)
+        lexicon = manifest.parents[1] / "lang/lexicon.txt"
+        lexicon.write_text(lexicon.read_text().replace("three three", "three one two"))
+        make_corpus(manifest)
+        assert len(looked) == 2
+
+    def test_looks_again_where_what_was_kept_is_damaged(self, manifest: Path, looked: list[Path]) -> None:
+        make_corpus(manifest)
+        (kept,) = (manifest.parents[1] / "exp").glob(".*.safetensors")
+        kept.write_bytes(kept.read_bytes()[:-5])
+        make_corpus(manifest)
+        assert len(looked) == 2
+
+    def test_judges_by_the_model_that_it_is_for(self, manifest: Path) -> None:
+        make_corpus(manifest)
+        with pytest.raises(EgretError, match="too short for CTC: 60"):
+            make_corpus(manifest, output_frames=lambda frames: 0)
+
+
+def test_cuts_without_features_name_the_way_out(tmp_path: Path, manifest: Path) -> None:
+    rows = [{**row, "features": None} for row in read_jsonl(manifest)]
+    for row in rows:
+        del row["features"]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(EgretError, match=r"train.jsonl: train-000 has no features; give the manifest that stage 1"):
+        make_corpus(manifest)

@@ -17,7 +17,7 @@ import torch
 from egret.base.errors import EgretError
 from egret.base.files import read_jsonl, write_json, write_jsonl
 from egret.base.stamps import fingerprint
-from egret.decoding.greedy import ctc_greedy
+from egret.models.greedy import ctc_greedy
 from egret.report.curves import BINS, Scale, binned, read_curves
 from egret.report.html import VOID, el, table
 from egret.report.page import make_page

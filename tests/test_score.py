@@ -292,7 +292,7 @@ def test_the_step_scores_every_decoding_and_names_the_best(project, step):
     assert [row[:3] for row in rows] == [
         ["graph", "dev", "0.00"], ["greedy", "dev", "25.00"], ["graph", "test", "60.00"], ["greedy", "test", "0.00"]
     ]  # fmt: skip
-    names = {"per_utt.txt", "per_speaker.txt", "confusions.txt", "score.json", "hyp.jsonl", "params.json"}
+    names = {"per_utt.txt", "per_speaker.txt", "confusions.txt", "score.json", "errors.jsonl", "hyp.jsonl", "params.json"}
     assert {path.name for path in (project / "exp" / "decode" / "dev_graph").iterdir()} == names
 
 

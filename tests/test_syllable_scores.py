@@ -6,7 +6,15 @@ import pytest
 
 from egret.base.files import read_json, write_json, write_jsonl
 from egret.lang.lang import Lang
-from egret.scoring.syllables import Spoken, homophone_errors, spoken, syllable_scores, symbols
+from egret.scoring.syllables import (
+    Spoken,
+    heard_pinyin,
+    heard_units,
+    homophone_errors,
+    spoken,
+    syllable_scores,
+    symbols,
+)
 from folders import PREPARE_LANG
 
 LEXICON = "这 zhe4\n是 shi4\n事 shi4\n中 zhong1\n国 guo2\n"
@@ -23,8 +31,9 @@ def lang(tmp_path: Path) -> Lang:
 
 def scores(lang: Lang, ref: str, said: str, hyp: str, heard: str) -> dict:
     """Scores of one utterance: characters and syllables of the reference, words and units of the hypothesis."""
-    refs = Spoken({"a": said.split()}, 1, 0, [])
-    return syllable_scores(lang, refs, {"a": ref.split()}, {"a": hyp.split()}, {"a": heard.split()})
+    refs = Spoken({"a": said.split()}, 1, "lexicon", [])
+    units = heard_units(lang, {"a": heard.split()})
+    return syllable_scores(refs, units, {"a": ref.split()}, {"a": hyp.split()})
 
 
 def test_syllables_are_counted_with_and_without_tones(lang):
@@ -37,8 +46,8 @@ def test_special_units_are_no_syllables(lang):
 
 
 def test_a_missing_hypothesis_counts_as_deleted_syllables(lang):
-    found = syllable_scores(lang, Spoken({"a": ["zhe4"], "b": ["shi4"]}, 2, 0, []), {"a": ["这"], "b": ["是"]},
-                            {"a": ["这"]}, {"a": ["zhe4"]})  # fmt: skip
+    refs = Spoken({"a": ["zhe4"], "b": ["shi4"]}, 2, "lexicon", [])
+    found = syllable_scores(refs, heard_units(lang, {"a": ["zhe4"]}), {"a": ["这"], "b": ["是"]}, {"a": ["这"]})
     assert (found["ser"], found["del"]) == (50.0, 1)
 
 
@@ -74,7 +83,29 @@ def test_the_corpus_s_syllables_come_before_the_lexicon_s(lang):
     texts = {"a": ["这", "是"], "b": ["中", "国"], "c": ["外", "国"]}
     found = spoken(lang, texts, {"a": "zhe4 shi5", "b": "", "c": ""})
     assert found.syllables == {"a": ["zhe4", "shi5"], "b": ["zhong1", "guo2"]}
-    assert (found.by_corpus, found.by_lexicon, found.outside) == (1, 1, ["c"])
+    assert (found.by_corpus, found.otherwise, found.outside) == (1, "lexicon", ["c"])
+
+
+def test_without_a_lexicon_texts_are_read_as_pinyin():
+    found = spoken(None, {"a": ["这"], "b": ["银", "行", "OK"]}, {"a": "zhei4", "b": ""})
+    assert found == Spoken({"a": ["zhei4"], "b": ["yin2", "hang2", "<OK>"]}, 1, "pinyin", [])
+
+
+# Text in pinyin
+
+
+def in_pinyin(ref: str, said: str, hyp: str) -> dict:
+    refs = Spoken({"a": said.split()}, 1, "pinyin", [])
+    return syllable_scores(refs, heard_pinyin({"a": hyp.split()}), {"a": ref.split()}, {"a": hyp.split()})
+
+
+def test_text_is_scored_by_its_pinyin():
+    found = in_pinyin("这 是 中 国", "zhe4 shi4 zhong1 guo2", "这 事 种 国")
+    assert (found["ser"], found["ser_toneless"], found["homophone_errors"]) == (25.0, 0.0, 1)
+
+
+def test_how_far_the_corpus_s_syllables_differ_from_its_text_in_pinyin_is_stated():
+    assert in_pinyin("这 是", "zhei4 shi4", "")["reference_text"] == {"ser": 50.0, "ser_toneless": 50.0}
 
 
 # The step
@@ -90,9 +121,10 @@ def score(lang, tmp_path, run_step):
     write_json(tmp_path / "exp/decode/dev_hlg/params.json",
                {"part": "dev", "method": "hlg", "params": {}, "chosen_on": "fixed"})  # fmt: skip
 
-    def run(**hypothesis: object) -> tuple[str, dict]:
+    def run(*options: str, **hypothesis: object) -> tuple[str, dict]:
         write_jsonl(tmp_path / "exp/decode/dev_hlg/hyp.jsonl", [{"id": "a", **hypothesis}])
-        said = run_step("score", tmp_path, "--decode", "exp/decode", "--cuts", "dev.jsonl", "--dev-part", "dev")
+        said = run_step("score", tmp_path, "--decode", "exp/decode", "--cuts", "dev.jsonl", "--dev-part", "dev",
+                        *options)  # fmt: skip
         return said, read_json(tmp_path / "exp/decode/dev_hlg/score.json")
 
     return run
@@ -125,7 +157,20 @@ def test_another_lexicon_makes_the_scores_old(score, lang):
     assert "input lang lexicon.txt changed" in score(**hypothesis)[0]
 
 
-def test_a_model_of_other_units_has_no_syllable_scores(score, lang):
+@pytest.fixture
+def phones(lang):
+    """The model's units are no syllables."""
     unit = lang.folder / "unit.json"
     write_json(unit, {**read_json(unit), "kind": "phone"})
+
+
+@pytest.mark.usefixtures("phones")
+def test_mandarin_of_other_units_is_scored_by_pinyin(score):
+    found = score("--normaliser", "mandarin", words=["这", "事", "果"], tokens=["zh", "e4"])[1]["syllables"]
+    assert (found["ser"], found["ser_toneless"], found["homophone_errors"]) == (round(100 / 3, 4), 0.0, 1)
+    assert (found["hypotheses"], found["references"]) == ("pinyin", {"corpus": 1, "pinyin": 0, "none": 0})
+
+
+@pytest.mark.usefixtures("phones")
+def test_text_that_is_not_said_to_be_mandarin_has_no_syllable_scores(score):
     assert "syllables" not in score(words=["这"], tokens=["zhe4"])[1]

@@ -15,7 +15,9 @@ JOB in the log and the command becomes the number of the job, where no letter or
   --retry 2          run a failed job again, this often (default: 0)
   --quiet            do not show the log of a single job, nor a line for each job of an array
 
-The exit code is 0 when every job ended with 0, 1 when one failed, 2 for wrong usage, 130 after Ctrl-C.
+The exit code is 0 when every job ended with 0, 1 when one failed, 75 when those that failed ended with 75 (they saved
+what they had, and go on when run again), 2 for wrong usage, 130 after Ctrl-C. SIGUSR1, a scheduler's warning, ends the
+jobs with SIGTERM.
 Jobs do not outlive this program: they are killed when it is, even by SIGKILL.
 """
 
@@ -36,7 +38,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from egret.base import launch
 
 POLL = 0.03  # seconds between two looks at the running jobs
-GRACE = 5.0  # seconds that a job has to end when told to, before it is killed
+GRACE = 15.0  # seconds that a job has to end when told to, before it is killed
+AGAIN = 75  # EX_TEMPFAIL: a job that was told to stop, saved, and can go on
 KILLED = 137  # the shell's exit code for a command that SIGKILL ended
 OOM_COUNTERS = [  # files with a line `oom_kill N`: the machine's, and those of control groups
     Path("/proc/vmstat"),
@@ -260,7 +263,7 @@ class Runner:
 
 def catch_signals(runner: Runner) -> None:
     """Ctrl-C and the like cancel the jobs; a signal that the caller ignores (nohup) stays ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, runner.catch)
 
@@ -291,10 +294,10 @@ def main(arguments: list[str]) -> int:
         return 1
     if runner.caught is not None:
         say(f"cancelled by {signal.Signals(runner.caught).name}")
-        return 128 + runner.caught
+        return AGAIN if runner.caught == signal.SIGUSR1 else 128 + runner.caught
     if runner.failures:
         say(launch.report(runner.failures, runner.total, show_log=not runner.follows_log))
-        return 1
+        return AGAIN if {failure.code for failure in runner.failures} == {AGAIN} else 1
     return 0
 
 

@@ -15,7 +15,7 @@ A field says what it is, and with that what it means for the stamp (egret.base.s
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -46,6 +46,11 @@ def runtime(default: Any, help: str, **limits: Any) -> Any:
 def infile(help: str, made_by: str = "", default: Any = REQUIRED) -> Any:
     """A file or folder that is read, or a list of them; `made_by` tells a user what leaves it."""
     return _field("input", default, help, made_by=made_by)
+
+
+def positional(help: str) -> Any:
+    """A file or folder that is read, given by its place on the command line without a name."""
+    return _field("input", REQUIRED, help, made_by="", positional=True)
 
 
 def outdir(help: str) -> Any:
@@ -110,6 +115,10 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
         default = item.default_factory() if item.default_factory is not MISSING else item.default
         text = item.metadata["help"]
         settings: dict[str, Any] = {"help": text.replace("%", "%%"), "type": kind}
+        if item.metadata.get("positional"):
+            parser.add_argument(name, **settings)
+            del hints[name]  # it is no name for the command line
+            continue
         if get_origin(kind) in (list, tuple):
             settings |= {"type": get_args(kind)[0], "nargs": "*"}
         if default is MISSING:
@@ -120,7 +129,7 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
     try:
         values = parser.parse_args(_check_configs(_spell(argv, hints), hints))
     except UsageError as error:
-        raise UsageError(f"{_explain(str(error))} (see {prog} --help)") from None
+        raise UsageError(f"{_explain(str(error), hints)} (see {prog} --help)") from None
     return _build(options, values)
 
 
@@ -232,19 +241,23 @@ def _dotted(content: dict, hints: dict[str, Any], prefix: str = "") -> Iterator[
             yield name, value
 
 
-def _explain(message: str) -> str:
-    """A parser's message on one line, in the words of the command line."""
+def _explain(message: str, named: Container[str]) -> str:
+    """A parser's message on one line, in the words of the command line; options not `named` are positional."""
     message = " ".join(message.split())
     message = re.sub(r'^Parser key "([^"]*)"', lambda found: "--" + found[1].replace("_", "-"), message)
     message = re.sub(r"Expected an? <class '(\w+)'>\. Got value:", r"expected \1, got", message)
     message = re.sub(r"Expected an? typing\.Literal\[(.*?)\]\. Got value:", r"expected one of \1, got", message)
     if "expected str, got" in message:
         message += "; in YAML, put it in quotes"
-    return re.sub(r"(arguments are required: )(.*)", lambda found: found[1] + _dashed(found[2]), message)
+
+    def required(found: re.Match) -> str:
+        return found[1] + ", ".join(_dashed(name) if name in named else name for name in found[2].split(", "))
+
+    return re.sub(r"(arguments are required: )(.*)", required, message)
 
 
-def _dashed(names: str) -> str:
-    return ", ".join("--" + name.replace("_", "-") for name in names.split(", "))
+def _dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _build(options: type[T], values: Any, prefix: str = "") -> T:

@@ -34,6 +34,7 @@ from egret.base.stamps import (
     write_stamp,
 )
 
+AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a job that was told to stop, has saved, and goes on when run again
 LAUNCHED = "EGRET_LAUNCHED"  # set for the jobs that a step submits: work, do not compare or submit again
 
 
@@ -65,7 +66,9 @@ class Step:
     """A program: a name, a version raised by hand when its output would change, its options and its work.
 
     `run(options)` does the work and returns an Outcome. `more_inputs(options)` gives fingerprints of what is
-    read besides the fields marked `infile`.
+    read besides the fields marked `infile`. `again(options)`: it was asked for something that no stamp tells, so it
+    runs although its output is up to date. `helps(options)`: it is one of several machines at the same work, and leaves
+    the folder to the first of them.
     """
 
     name: str
@@ -75,6 +78,8 @@ class Step:
     description: str
     example: str = ""
     more_inputs: Callable[[Any], dict[str, str]] | None = None
+    again: Callable[[Any], bool] | None = None
+    helps: Callable[[Any], bool] | None = None
 
     def request(self, options: Any) -> Request:
         """What is asked for.
@@ -159,10 +164,13 @@ def _run(step: Step, options: Any) -> None:
         _work(step, options, request, forced)
         return
     reasons = why_not_current(options.out, request)
-    if not reasons and not forced:
+    if not reasons and not forced and not (step.again and step.again(options)):
         log.info("%s: up to date (%s)", step.name, options.out)
         with contextlib.suppress(OSError):  # left by an attempt with other options, since given up
             failure_path(options.out, step.name).unlink(missing_ok=True)
+        return
+    if step.helps and step.helps(options):
+        step.run(options)
         return
     if reasons and reasons != ["not run"]:
         log.info("%s: again, because: %s", step.name, "; ".join(reasons))
@@ -254,7 +262,7 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
         raise KeyboardInterrupt
     if code != 0:
         where = str(job_log).replace("JOB", "*")
-        raise Launched(f"the job failed (code {code}); its log: {where}", 2 if code == 2 else 1)
+        raise Launched(f"the job failed (code {code}); its log: {where}", code if code in (2, AGAIN) else 1)
 
 
 class Launched(EgretError):

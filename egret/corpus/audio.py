@@ -134,25 +134,37 @@ def load(cut: "Cut") -> "tuple[np.ndarray, int]":
     """
     recording = cut["recording"]
     rate = recording["sampling_rate"]
-    first = round(cut["start"] * rate)
     count = round(cut["duration"] * rate)
     path = Path(recording["sources"][0]["source"])
+    samples, found = read(path, round(cut["start"] * rate), count, cut["channel"])
+    if len(samples) != count or found != rate:
+        raise BadAudio("truncated", f"{path}: is not what stage 0 found it to be")
+    return samples, rate
+
+
+def read(path: Path, first: int, count: int, channel: int | None = None) -> "tuple[np.ndarray, int]":
+    """Samples `first` to before `first + count` of a recording, or as many of them as there are: float32 in [-1, 1] of
+    shape (samples,) of one channel, (samples, channels) of all; and its sampling rate.
+
+    Raises:
+      BadAudio: missing, empty, unreadable, without that channel, or with samples that nobody can use.
+    """
     with _open(path) as raw, _decoder(raw) as audio:
         import numpy as np
         import soundfile
 
         whole = audio.subtype == "PCM_16"  # scaled here, to the same bits: libsndfile takes twice as long
+        chosen = slice(None) if channel is None else channel
         try:
             if first:
                 audio.seek(first)
-            samples = audio.read(count, dtype="int16" if whole else "float32", always_2d=True)[:, cut["channel"]]
+            samples = audio.read(count, dtype="int16" if whole else "float32", always_2d=True)[:, chosen]
             if whole:
                 samples = samples.astype(np.float32)
                 samples *= np.float32(1 / 32768)
         except (soundfile.LibsndfileError, IndexError) as error:
             raise BadAudio("unreadable", f"{path}: {error}") from error
-    if len(samples) != count or audio.samplerate != rate:
-        raise BadAudio("truncated", f"{path}: is not what stage 0 found it to be")
+        rate = audio.samplerate
     if not whole and not np.abs(samples).max(initial=0) <= LOUDEST:
         raise BadAudio("out of range", f"{path}: has samples that are not numbers, or beyond {LOUDEST:g}")
     return samples, rate

@@ -8,12 +8,12 @@ import contextlib
 import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError
-from egret.base.files import atomic_open, count_lines, read_jsonl, write_text
+from egret.base.files import atomic_open, count_lines, read_jsonl
 
 Cut = dict[str, Any]
 
@@ -98,7 +98,7 @@ def distinct_cuts(path: Path) -> Iterator[Cut]:
 
 def write_cuts(path: Path, cuts: Iterable[Cut]) -> int:
     """Write a manifest, whole or not at all, and the index beside it (none for `.gz`); returns how many cuts."""
-    ids: list[str] = []
+    ids = Names()
     offsets = array("q")
     offset = 0
     with atomic_open(path) as out:
@@ -118,9 +118,35 @@ def index_path(path: Path) -> Path:
     return Path(path).with_suffix(".index.tsv")
 
 
-def _write_index(path: Path, size: int, ids: list[str], offsets: array) -> None:
-    rows = (f"{offset}\t{name}\n" for offset, name in zip(offsets, ids, strict=True))
-    write_text(index_path(path), f"# {size} bytes, {len(ids)} cuts\n" + "".join(rows))
+def _write_index(path: Path, size: int, ids: "Names", offsets: array) -> None:
+    with atomic_open(index_path(path)) as out:
+        out.write(f"# {size} bytes, {len(ids)} cuts\n")
+        out.writelines(f"{offset}\t{name}\n" for offset, name in zip(offsets, ids, strict=True))
+
+
+class Names(Sequence[str]):
+    """Strings, a million of which take no more memory than their letters and an integer each."""
+
+    def __init__(self) -> None:
+        self._letters, self._ends = bytearray(), array("q")
+
+    def append(self, name: str | bytes) -> None:
+        """Add a string, given as it is or in UTF-8."""
+        self._letters += name.encode() if isinstance(name, str) else name
+        self._ends.append(len(self._letters))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, place: int) -> str:  # type: ignore[override]  # slices are not needed
+        end = self._ends[place]
+        place %= len(self._ends)
+        return self._letters[self._ends[place - 1] if place else 0 : end].decode()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class CutIndex:
@@ -147,35 +173,48 @@ class CutIndex:
         loaded = self._load(state.st_mtime_ns)
         self.ids, self.offsets = loaded if loaded else self._build()
 
-    def _load(self, newer_than: int) -> tuple[list[str], array] | None:
+    def _load(self, newer_than: int) -> tuple[Names, array] | None:
         """The index beside the manifest, or None where there is none that belongs to it."""
+        ids, offsets = Names(), array("q")
         try:
             if index_path(self.path).stat().st_mtime_ns < newer_than:
                 return None
-            header, *rows = index_path(self.path).read_text(encoding="utf-8").split("\n")[:-1]
+            with open(index_path(self.path), "rb") as lines:
+                header = next(lines, b"").decode()
+                for line in lines:
+                    offset, _, name = line.partition(b"\t")
+                    offsets.append(int(offset))
+                    ids.append(name[:-1])
         except (OSError, ValueError):
             return None
-        if header != f"# {self.size} bytes, {len(rows)} cuts":
-            return None
-        pairs = [row.split("\t", 1) for row in rows]
-        return [name for _, name in pairs], array("q", [int(offset) for offset, _ in pairs])
+        return (ids, offsets) if header == f"# {self.size} bytes, {len(ids)} cuts\n" else None
 
-    def _build(self) -> tuple[list[str], array]:
-        ids: list[str] = []
-        offsets = array("q")
+    def _build(self) -> tuple[Names, array]:
+        ids, offsets = Names(), array("q")
         offset = 0
         with open(self.path, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 ids.append(self._parse(line, f"{self.path}:{number}")["id"])
                 offsets.append(offset)
                 offset += len(line)
-        if len(set(ids)) != len(ids):
+        if len({hash(name) for name in ids}) < len(ids):  # or two that differ have one hash
             seen: set[str] = set()
-            twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise EgretError(f"{self.path}: two cuts have the id {twice!r}; make the manifest again")
+            twice = (name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            if (name := next(twice, None)) is not None:
+                raise EgretError(f"{self.path}: two cuts have the id {name!r}; make the manifest again")
         with contextlib.suppress(OSError):  # on a read-only disk the index in memory serves this process
             _write_index(self.path, offset, ids, offsets)
         return ids, offsets
+
+    def __iter__(self) -> Iterator[Cut]:
+        """All cuts in their order, read in one go.
+
+        Raises:
+          EgretError: the manifest has changed since the index was read.
+        """
+        with open(self.path, "rb") as lines:
+            for place in range(len(self)):
+                yield self._cut(place, lines.readline())
 
     @staticmethod
     def _parse(line: bytes, where: str) -> Cut:
@@ -200,7 +239,10 @@ class CutIndex:
         start = self.offsets[place]
         end = self.offsets[place + 1] if place + 1 < len(self.offsets) else self.size
         # pread has no file position that threads and forked workers would move under each other.
-        cut = self._parse(os.pread(self._file, end - start, start), f"{self.path}:{place + 1}")
+        return self._cut(place, os.pread(self._file, end - start, start))
+
+    def _cut(self, place: int, line: bytes) -> Cut:
+        cut = self._parse(line, f"{self.path}:{place + 1}")
         if cut["id"] != self.ids[place]:
             raise EgretError(f"{self.path}: changed while it was in use; run the step again")
         return cut

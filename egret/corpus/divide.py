@@ -1,11 +1,13 @@
-"""Dividing a corpus without parts of its own: a dev and a test part of whole speakers, or else of utterances.
+"""Dividing a corpus that lacks parts: a dev and a test part of whole speakers, sentences or chapters, or else of
+utterances.
 
 What is chosen follows from names and a seed (SHA-256), not from the order of a list, a file system or a library's
 random numbers: the same utterances on every machine, and a rejected one moves no other.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,7 +66,55 @@ def divide(parts: Parts, how: Division) -> Parts:
     found = {"train": [each for each in train if id(each) not in taken]}
     for part in ("dev", "test"):
         found[part] = [*parts.get(part, []), *(each for each in train if taken.get(id(each)) == part)]
-    _say_shared(found)
+    say_shared(found)
+    return found
+
+
+def in_turn(names: Iterable[str], kind: Callable[[str], str], seed: int) -> list[str]:
+    """Names in an order that depends on nothing but names and seed, of each kind one in turn, and the last of a kind
+    only when there is nobody else."""
+    by_kind: dict[str, list[str]] = {}
+    for name in shuffled(names, seed):
+        by_kind.setdefault(kind(name), []).append(name)
+    places = [(place + 1 == len(some), place, which) for which, some in by_kind.items() for place in range(len(some))]
+    return [by_kind[which][place] for _, place, which in sorted(places)]
+
+
+def hold_out(
+    pool: list[Utterance], group: Callable[[Utterance], str], wanted: int, seed: int
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Whole groups of utterances, about `wanted` utterances in all, apart from the others: (others, held out)."""
+    sizes = Counter(map(group, pool))
+    chosen: set[str] = set()
+    for name in shuffled(sizes, seed):
+        if wanted < sizes[name] / 2:
+            break
+        chosen.add(name)
+        wanted -= sizes[name]
+    return [each for each in pool if group(each) not in chosen], [each for each in pool if group(each) in chosen]
+
+
+def halves(utterances: list[Utterance], group: Callable[[Utterance], str]) -> tuple[list[Utterance], list[Utterance]]:
+    """Two halves of whole groups, as many groups of each speaker in either as can be.
+
+    A speaker's groups are dealt longest first, each to the half with fewer groups of this speaker, and of equals to
+    the one with fewer utterances of all: so a speaker with one group is in one half only.
+    """
+    sizes = Counter((each.speaker, group(each)) for each in utterances)
+    first: set[tuple[str, str]] = set()
+    total = [0, 0]
+    for speaker in sorted({speaker for speaker, _ in sizes}, key=lambda name: (len(name), name)):
+        dealt = [0, 0]
+        of_speaker = [key for key in sizes if key[0] == speaker]
+        for key in sorted(of_speaker, key=lambda each: (-sizes[each], each)):
+            side = min((0, 1), key=lambda half: (dealt[half], total[half]))
+            dealt[side] += 1
+            total[side] += sizes[key]
+            if side == 0:
+                first.add(key)
+    found: tuple[list[Utterance], list[Utterance]] = ([], [])
+    for each in utterances:
+        found[(each.speaker, group(each)) not in first].append(each)
     return found
 
 
@@ -93,7 +143,7 @@ def _by_speaker(
         return None
     if "" in groups or len(groups) <= len(counts):
         raise EgretError(f"--divide speakers: {problem or 'too few speakers'}; use --divide utterances")
-    order = _shuffled([name for name in groups if name not in taken], how.seed)
+    order = shuffled([name for name in groups if name not in taken], how.seed)
     found: dict[int, str] = {}
     for part, count in counts.items():
         chosen = _fill(order, groups, count)
@@ -118,20 +168,19 @@ def _fill(order: list[str], groups: dict[str, list[Utterance]], count: int) -> s
 
 def _by_utterance(whole: list[Utterance], counts: dict[str, int], seed: int) -> dict[int, str]:
     by_id = {each.id: each for each in whole}
-    order = _shuffled(by_id, seed)
+    order = shuffled(by_id, seed)
     asked = [part for part, count in counts.items() for _ in range(count)]
     return {id(by_id[name]): part for name, part in zip(order, asked, strict=False)}
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+def shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """Names in an order that depends on nothing but names and seed."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest())
 
 
-def _say_shared(parts: Parts) -> None:
-    """Sentences of dev and test that training has too: a language model has read them."""
+def say_shared(parts: Parts) -> None:
+    """Count the sentences of dev and test that training has too, word for word: a language model has read them."""
     known = {each.text for each in parts["train"] if each.text}
     for part in ("dev", "test"):
         if shared := sum(each.text in known for each in parts[part]):
-            log.info(
-                "%s: %d of %d sentences are in the training part too, word for word", part, shared, len(parts[part])
-            )
+            log.info("%s: %d of %d utterances are of sentences that train has too", part, shared, len(parts[part]))

@@ -1,4 +1,4 @@
-"""Text files made with whatever people had: UTF-8 with or without byte-order mark, UTF-16, GBK, any line ends."""
+"""Text files made with whatever people had: UTF-8 with or without byte-order mark, UTF-16, GBK, Latin-1; line ends."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,9 @@ from egret.base.errors import EgretError
 from egret.base.log import log
 
 # utf-8 refuses what is not UTF-8; gbk is what Windows and many Chinese corpora write (read as GB18030, which holds it).
-Encoding = Literal["utf-8", "gbk"]
+# In latin-1 every byte is a letter, so that it is for files whose language is known.
+Encoding = Literal["utf-8", "gbk", "latin-1"]
+TAKEN = "%s:%d: not UTF-8; the file is read as %s, convert it with iconv if it is not that"
 
 
 def read_text(path: Path, fallback: Encoding = "utf-8") -> str:
@@ -45,8 +47,11 @@ def _decode(path: Path, content: bytes, fallback: Encoding) -> str:
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             raise EgretError(f"{path}:{line}: neither UTF-8 nor GBK; convert it with iconv -t UTF-8") from None
-        log.warning("%s:%d: not UTF-8; the file is read as GBK, convert it with iconv if it is not that", path, line)
+        log.warning(TAKEN, path, line, "GBK")
         return text
+    if fallback == "latin-1":
+        log.warning(TAKEN, path, line, "Latin-1")
+        return content.decode("latin-1")
     raise EgretError(f"{path}:{line}: not UTF-8; {_advice(content)}")
 
 

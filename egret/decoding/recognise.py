@@ -15,11 +15,11 @@ from egret.base.errors import EgretError, UsageError, first_few, nearest
 from egret.base.files import digest
 from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts
-from egret.decoding.greedy import ctc_greedy
 from egret.decoding.options import METHODS, DecodeOptions
 from egret.features.batching import load_batch
 from egret.lang.lang import Lang
 from egret.models.files import load_model
+from egret.models.greedy import ctc_greedy
 from egret.models.model import CtcModel
 
 # (log probabilities [N, T, V], lengths [N], one setting of the method) -> N hypotheses

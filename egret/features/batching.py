@@ -1,13 +1,96 @@
-"""Features of several cuts as one padded tensor."""
+"""Features of several cuts as one padded tensor, read from stage 1's archives or computed from the recordings."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from egret.features.store import load_features
+from egret.base.errors import EgretError
+from egret.features.extractor import FbankOptions, make_extractor, num_frames, shortest
+from egret.features.store import load_features, load_samples
+
+# Samples float32 [S], their sampling rate and a source of randomness to samples float32 [S'].
+Augment = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
-def load_batch(cuts: list[dict]) -> tuple[Tensor, Tensor]:
-    """Features float32 [N, T, C], zeros beyond an utterance's end, and lengths int64 [N] in frames."""
-    features = [torch.from_numpy(load_features(cut)) for cut in cuts]
+@dataclass(frozen=True)
+class Inputs:
+    """Where features come from.
+
+    Attributes:
+      features: `stored` by stage 1, or `computed` from the recording whenever a batch is loaded.
+      fbank: of those that are computed.
+      augment: changes the samples that features are computed from; None: they stay as they are.
+    """
+
+    features: Literal["stored", "computed"] = "stored"
+    fbank: FbankOptions = field(default_factory=FbankOptions)
+    augment: Augment | None = None
+
+    def frames(self, cut: dict[str, Any]) -> int:
+        """Frames of a cut whose samples are not augmented.
+
+        Raises:
+          EgretError: features are to be read, and it has none.
+        """
+        if self.features == "computed":
+            return num_frames(round(cut["duration"] * self.fbank.sampling_rate), self.fbank)
+        if "features" not in cut:
+            raise EgretError(f"{cut['id']} has no features; give the manifest that stage 1 leaves")
+        return cut["features"]["num_frames"]
+
+    def load(
+        self, cuts: Sequence[dict[str, Any]], randoms: Sequence[np.random.Generator], fewest: Sequence[int]
+    ) -> list[np.ndarray]:
+        """Features float32 [T, C] of each cut.
+
+        Args:
+          randoms: what decides how a cut is augmented; empty: none is.
+          fewest: frames that an augmented cut must have; with fewer it is taken as it is.
+
+        Raises:
+          EgretError: features or recordings cannot be read.
+        """
+        if self.features == "stored":
+            return [load_features(cut) for cut in cuts]
+        waves = [load_samples(cut, self.fbank) for cut in cuts]
+        if self.augment and randoms:
+            waves = [self._augmented(*each) for each in zip(waves, randoms, fewest, strict=True)]
+        if not self.fbank.dither:
+            return self._extract(waves)
+        with torch.random.fork_rng(devices=[]):  # which the extractors take their dither from
+            torch.manual_seed(int(randoms[0].integers(1 << 62)) if randoms else 0)
+            return self._extract(waves)
+
+    def _augmented(self, samples: np.ndarray, random: np.random.Generator, fewest: int) -> np.ndarray:
+        assert self.augment is not None
+        changed = self.augment(samples, self.fbank.sampling_rate, random)
+        enough = num_frames(len(changed), self.fbank) >= fewest and len(changed) >= shortest(self.fbank)
+        return changed if enough else samples
+
+    @cached_property
+    def _extract(self) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+        return make_extractor(self.fbank)[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_extract"}
+
+
+STORED = Inputs()
+
+
+def load_batch(
+    cuts: Sequence[dict[str, Any]],
+    inputs: Inputs = STORED,
+    randoms: Sequence[np.random.Generator] = (),
+    fewest: Sequence[int] = (),
+) -> tuple[Tensor, Tensor]:
+    """Features float32 [N, T, C], zeros beyond an utterance's end, and lengths int64 [N] in frames, as `Inputs.load`
+    has them."""
+    features = [torch.from_numpy(each) for each in inputs.load(cuts, randoms, fewest)]
     lengths = torch.tensor([len(each) for each in features])
     return torch.nn.utils.rnn.pad_sequence(features, batch_first=True), lengths

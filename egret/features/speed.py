@@ -23,15 +23,15 @@ ROLLOFF = 0.99  # the cutoff, as a share of the lower one of both Nyquist freque
 LARGEST = 100  # denominator of a speed: the number of filters
 
 
-def check_speeds(speeds: Sequence[float]) -> None:
+def check_speeds(speeds: Sequence[float], option: str = "--speeds") -> None:
     """Raises:
     UsageError: speeds that repeat, or with too many digits for a bank of filters.
     """
     if not speeds or len(set(speeds)) < len(speeds):
-        raise UsageError(f"--speeds {' '.join(map(str, speeds))}: give each speed once, and at least one")
+        raise UsageError(f"{option} {' '.join(map(str, speeds))}: give each speed once, and at least one")
     for speed in speeds:
         if not math.isclose(ratio(speed), speed, rel_tol=1e-9):
-            raise UsageError(f"--speeds {speed}: give it with two decimals at most")
+            raise UsageError(f"{option} {speed}: give it with two decimals at most")
 
 
 def ratio(speed: float) -> Fraction:

@@ -32,6 +32,8 @@ def load_samples(cut: dict[str, Any], options: FbankOptions) -> "np.ndarray":
       EgretError: the recording is gone or has changed since stage 0 read it, is too short, has another sampling
         rate than the features are to be made of, or is one of Lhotse's that are transformed as they are read.
     """
+    if "recording" not in cut:
+        raise EgretError(f"{cut['id']}: an augmented copy has features only, no recording; give the cuts of stage 0")
     rate = cut["recording"]["sampling_rate"]
     if cut["recording"].get("transforms"):
         raise EgretError(f"{cut['id']}: its recording is to be transformed as it is read; give the cuts of stage 0")

@@ -58,3 +58,20 @@ def shift(scores: Tensor) -> Tensor:
     scores = scores.contiguous()
     rows = (heads * frames * distances, frames * distances, distances - 1, 1)
     return scores.as_strided((batch, heads, frames, frames), rows, scores.storage_offset() + frames - 1)
+
+
+def attention_weights(attention: RelativeAttention, x: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
+    """What `attention` gives each frame's values, [N, H, T, T]: row t sums to 1 and says where frame t looks.
+
+    For pictures; takes what the module itself is called with, and no dropout.
+    """
+    batch, frames, dim = x.shape
+    size = dim // attention.heads
+    query, key, _ = (
+        part.view(batch, frames, attention.heads, size).transpose(1, 2) for part in attention.project(x).chunk(3, dim=2)
+    )
+    distance = attention.project_positions(positions).view(-1, attention.heads, size).permute(1, 2, 0)
+    by_content = (query + attention.content_bias.unsqueeze(1)) @ key.transpose(2, 3)
+    by_distance = shift((query + attention.position_bias.unsqueeze(1)) @ distance)
+    scores = (by_content + by_distance) * size**-0.5
+    return scores.masked_fill(hidden[:, None, None, :], -1e4).softmax(dim=3)

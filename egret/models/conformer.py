@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from egret.models.attention import RelativeAttention, relative_positions
 from egret.models.masking import frame_mask, mask_frames
-from egret.models.norm import NORMS
+from egret.models.norm import NORMS, LayerNorm
 from egret.models.options import ConformerOptions
 from egret.models.subsampling import ConvSubsampling
 
@@ -46,11 +46,11 @@ class ConformerBlock(nn.Module):
         super().__init__()
         dim = options.dim
         self.feed_forward1 = FeedForward(dim, options.feed_forward * dim, options.dropout)
-        self.attention_norm = nn.LayerNorm(dim)
+        self.attention_norm = LayerNorm(dim)
         self.attention = RelativeAttention(dim, options.heads, options.attention_dropout)
         self.convolution = ConvolutionModule(dim, options.kernel, options.norm)
         self.feed_forward2 = FeedForward(dim, options.feed_forward * dim, options.dropout)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.dropout = nn.Dropout(options.dropout)
 
     def forward(self, x: Tensor, lengths: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, dim: int, inner: int, dropout: float) -> None:
         super().__init__(
-            nn.LayerNorm(dim), nn.Linear(dim, inner), nn.SiLU(), nn.Dropout(dropout), nn.Linear(inner, dim)
+            LayerNorm(dim), nn.Linear(dim, inner), nn.SiLU(), nn.Dropout(dropout), nn.Linear(inner, dim)
         )
 
 
@@ -76,7 +76,7 @@ class ConvolutionModule(nn.Module):
 
     def __init__(self, dim: int, kernel: int, norm: str) -> None:
         super().__init__()
-        self.norm_in = nn.LayerNorm(dim)
+        self.norm_in = LayerNorm(dim)
         self.widen = nn.Linear(dim, 2 * dim)  # a pointwise convolution, in the layout [N, T, C]
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = NORMS[norm](dim)

@@ -49,10 +49,21 @@ class GraphCtcLoss:
         return found
 
     def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        _, losses = self._longest_first(log_probs, lengths, batch)
+        return losses.sum()
+
+    def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        order, losses = self._longest_first(log_probs, lengths, batch)
+        found = torch.empty_like(losses)
+        found[order] = losses
+        return found
+
+    def _longest_first(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> tuple[Tensor, Tensor]:
+        """The order of the utterances that k2 wants, the longest first, and their losses in it, [N] each."""
         graphs = [self.graph(*each) for each in zip(batch.texts, batch.spoken, strict=True)]
-        order = torch.argsort(lengths, descending=True)  # k2 wants the longest first
+        order = torch.argsort(lengths, descending=True)
         segments = torch.stack([order, torch.zeros_like(order), lengths[order]], dim=1).to(torch.int32).cpu()
         dense = k2.DenseFsaVec(log_probs, segments)
         sorted_graphs = k2.create_fsa_vec([graphs[place] for place in order.tolist()]).to(log_probs.device)
         lattice = k2.intersect_dense(sorted_graphs, dense, output_beam=BEAM)
-        return -lattice.get_tot_scores(log_semiring=True, use_double_scores=True).sum()
+        return order, -lattice.get_tot_scores(log_semiring=True, use_double_scores=True)

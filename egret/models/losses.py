@@ -1,6 +1,6 @@
 """Losses, summed over the utterances of a batch; the trainer divides by the tokens of the whole batch."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,8 +11,15 @@ from egret.graph.topology import Topology
 from egret.lang.lang import Lang
 from egret.models.transcribed import Transcribed
 
-# (log probabilities [N, T, V], lengths [N], transcripts) -> summed loss
-Loss = Callable[[Tensor, Tensor, Transcribed], Tensor]
+
+class Loss(Protocol):
+    """A loss of log probabilities [N, T, V] of lengths [N] against transcripts."""
+
+    def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        """Summed over the utterances."""
+
+    def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        """That of each utterance, [N]."""
 
 
 def make_loss(name: str, lang: Lang, topology: Topology = "auto") -> Loss:
@@ -30,11 +37,22 @@ def make_loss(name: str, lang: Lang, topology: Topology = "auto") -> Loss:
     return GraphCtcLoss(lang, topology)
 
 
-def ctc_loss(log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+class CtcLoss:
     """PyTorch's CTC loss (Graves et al. 2006), over each word's first pronunciation, without silence."""
-    tokens = [token for target in batch.targets for token in target]
-    joined = torch.tensor(tokens, dtype=torch.long, device=log_probs.device)
-    target_lengths = torch.tensor([len(target) for target in batch.targets])
-    return functional.ctc_loss(
-        log_probs.transpose(0, 1), joined, lengths.cpu(), target_lengths, blank=0, reduction="sum"
-    )
+
+    def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        return self._reduced(log_probs, lengths, batch, "sum")
+
+    def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        return self._reduced(log_probs, lengths, batch, "none")
+
+    def _reduced(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed, reduction: str) -> Tensor:
+        tokens = [token for target in batch.targets for token in target]
+        joined = torch.tensor(tokens, dtype=torch.long, device=log_probs.device)
+        target_lengths = torch.tensor([len(target) for target in batch.targets])
+        return functional.ctc_loss(
+            log_probs.transpose(0, 1), joined, lengths.cpu(), target_lengths, blank=0, reduction=reduction
+        )
+
+
+ctc_loss = CtcLoss()

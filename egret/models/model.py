@@ -36,12 +36,16 @@ class CtcModel(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities [N, T', V] and their lengths [N] of features [N, T, C] of lengths [N]."""
         x, lengths, _ = self.encoder(self.normalise(features, lengths), lengths)
-        return self.head(x).log_softmax(dim=2), lengths
+        return self.log_probs(x), lengths
 
     def with_middle(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What forward gives, and log probabilities [N, T', V] by the same head from the middle of the encoder."""
         x, lengths, middle = self.encoder(self.normalise(features, lengths), lengths)
-        return self.head(x).log_softmax(dim=2), lengths, self.head(middle).log_softmax(dim=2)
+        return self.log_probs(x), lengths, self.log_probs(middle)
+
+    def log_probs(self, x: Tensor) -> Tensor:
+        """Log probabilities float32 [N, T', V] of the encoder's output; half the precision would not do for them."""
+        return self.head(x).float().log_softmax(dim=2)
 
     def normalise(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features [N, T, C] of lengths [N] with the mean and deviation that the model expects."""

@@ -9,9 +9,10 @@ from egret.models.masking import frame_mask
 class LayerNorm(nn.LayerNorm):
     """Each frame by itself (Ba, Kiros and Hinton 2016); an utterance does not depend on its batch."""
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:  # type: ignore[override]
-        """[N, T, C] to the same shape."""
-        return super().forward(x)
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """[N, T, C] to the same shape, in the precision of the weights: halves are too coarse for a variance, and
+        PyTorch 1.13 does not see to that by itself on a CPU."""
+        return super().forward(x.to(self.weight.dtype))
 
 
 class BatchNorm(nn.Module):
@@ -32,7 +33,8 @@ class BatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(dim))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """[N, T, C] of lengths [N] to the same shape."""
+        """[N, T, C] of lengths [N] to the same shape, in the precision of the weights."""
+        x = x.to(self.weight.dtype)
         mean, variance = self.mean, self.variance
         if self.training:
             frames = x[frame_mask(lengths, x.shape[1])]

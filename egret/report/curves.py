@@ -1,5 +1,6 @@
 """How training went: what it told TensorBoard, drawn as SVG."""
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ def read_curves(folder: Path) -> dict[str, Points]:
         raise EgretError("TensorBoard is not installed, so its events cannot be read") from None
     if not any(folder.glob("events.*")):
         raise EgretError(f"{folder}: no TensorBoard events")
+    # What a run that was killed wrote after its last checkpoint is dropped, as it should be: no reason for a warning.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})  # 0: keep all
     events.Reload()
     found = {}
@@ -60,8 +63,9 @@ def curves_section(curves: dict[str, Points]) -> Markup:
     return el("div", charts, class_="charts")
 
 
-def chart(title: str, lines: Iterable[Line]) -> Markup:
-    """A box with one or more curves over the steps, lines with a band from the least to the largest of each bin."""
+def chart(title: str, lines: Iterable[Line], across: str = "step") -> Markup:
+    """A box with one or more curves over the steps (or what `across` says), lines with a band from the least to the
+    largest of each bin."""
     lines = [line for line in lines if line.points]
     if not lines:
         return el("figure", el("figcaption", f"{title}: not recorded"), class_="chart")
@@ -81,7 +85,7 @@ def chart(title: str, lines: Iterable[Line]) -> Markup:
         parts.append(el("text", f"{value:.3g}", x=LEFT - 5, y=y(value) + 4, text_anchor="end"))
     for value in Scale(0.0, max(1.0, last), False).ticks():
         parts.append(el("text", f"{value:g}", x=x(value), y=HEIGHT - BOTTOM + 15, text_anchor="middle"))
-    parts.append(el("text", "step", x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end"))
+    parts.append(el("text", across, x=WIDTH - RIGHT, y=HEIGHT - 4, text_anchor="end"))
     for line in lines:
         bins = binned(line.points)
         if any(low < high for _, _, low, high in bins):

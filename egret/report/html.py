@@ -3,7 +3,7 @@
 import base64
 from html import escape
 
-VOID = {"meta", "line", "rect", "image", "polyline", "polygon", "circle"}
+VOID = {"meta", "img", "line", "rect", "image", "polyline", "polygon", "circle"}
 
 
 class Markup(str):

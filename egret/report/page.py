@@ -14,10 +14,12 @@ from egret.decoding.recognise import refuse_other_units
 from egret.lang.lang import Lang
 from egret.lang.normalise import normalise
 from egret.models.files import load_model
-from egret.models.model import count_parameters
+from egret.models.model import CtcModel, count_parameters
+from egret.report.attention import attention_section
 from egret.report.curves import curves_section, read_curves
 from egret.report.html import Markup, el, table
-from egret.report.style import POLICY, SCRIPT, STYLE
+from egret.report.scores import Score, read_scores
+from egret.report.style import SCRIPT, document
 from egret.report.utterances import Listener, Utterance, card, note, worst_first
 from egret.scoring.errors import count_errors
 from egret.scoring.report import References, read_hypotheses, spelt
@@ -31,7 +33,6 @@ LEGEND = (
     "box mean a probability below 0.1. CTC puts a token where it recognises it, which may be short and late. Touch the "
     "picture to hear from there."
 )
-Score = dict[str, Any]
 
 
 @dataclass
@@ -71,49 +72,21 @@ def make_page(
         el("section", el("h2", "Training"), _curves(experiment / "tensorboard")),
         el("section", el("h2", "Scores"), _scores(scores, best)),
     ]
-    shown = 0
+    shown: list[dict[str, Any]] = []
     for score in (score for score in scores if score["method"] == best["method"]):
         if score["part"] not in manifests:
             raise EgretError(f"{experiment}: the part {score['part']!r} was decoded, --cuts has "
                              f"{first_few(manifests)}; add its manifest")  # fmt: skip
-        content, count = _part(experiment, score, manifests[score["part"]], listener, worst, allowance)
+        content, cuts_shown = _part(experiment, score, manifests[score["part"]], listener, worst, allowance)
         sections.append(content)
-        shown += count
+        shown += cuts_shown
+    sections.append(_attention(model, shown))
     parameters = f"{count_parameters(model):,}"
     header = _header(experiment, config, parameters)
-    return _page(experiment.resolve().name, [header, *sections, _legend()]), {
+    return document(f"{experiment.resolve().name}: report", [header, *sections, _legend()], SCRIPT), {
         "decodings": len(scores),
-        "utterances": shown,
+        "utterances": len(shown),
     }
-
-
-def read_scores(experiment: Path) -> tuple[list[Score], dict[str, Any]]:
-    """The scores of all decodings, the best method's first, and best.json.
-
-    Raises:
-      EgretError: the experiment has not been scored.
-    """
-    files = sorted((experiment / "decode").glob("*/score.json"))
-    if not files or not (experiment / "best.json").exists():
-        raise EgretError(
-            f"{experiment}: no scores in it; they are made by steps/decode.py and steps/score.py (stage 5)"
-        )
-    best = read_json(experiment / "best.json")
-    scores = [{**read_json(path), "folder": path.parent} for path in files]
-    return sorted(scores, key=lambda score: score["method"] != best["method"]), best
-
-
-def _page(title: str, content: list[Markup]) -> str:
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        el("title", f"{title}: report"),
-        el("style", Markup(STYLE)),
-    )
-    body = el("body", el("main", content), el("script", Markup(SCRIPT)))
-    return f"<!DOCTYPE html>\n{el('html', head, body, lang='en')}\n"
 
 
 def _header(experiment: Path, config: dict[str, Any], parameters: str) -> Markup:
@@ -185,8 +158,8 @@ def _scores(scores: list[Score], best: dict[str, Any]) -> Markup:
 
 def _part(
     experiment: Path, score: Score, manifest: Path, listener: Listener, worst: int, allowance: Callable[[int], bool]
-) -> tuple[Markup, int]:
-    """The details of one part by the best method, and how many utterances are shown."""
+) -> tuple[Markup, list[dict[str, Any]]]:
+    """The details of one part by the best method, and the cuts that are shown, the worst first."""
     normaliser = score["normaliser"]["name"]
     references = References.read(manifest, normaliser)
     hyps = read_hypotheses(score["folder"] / "hyp.jsonl", normaliser)
@@ -210,7 +183,17 @@ def _part(
         el("h3", f"The {len(cards)} worst of {len(counts.utterances)} utterances") if cards else [],
         cards,
     )
-    return content, len(cards)
+    return content, [found[name] for name in chosen]
+
+
+def _attention(model: CtcModel, shown: list[dict[str, Any]]) -> Markup:
+    """Of the first utterance on the page that has features."""
+    for cut in shown:
+        try:
+            return attention_section(model, cut)
+        except EgretError as error:
+            log.warning("no attention of %s: %s", cut["id"], error)
+    return Markup("")
 
 
 def _confusions(kinds: dict[str, dict[str, int]]) -> Markup:

@@ -1,4 +1,6 @@
-"""The look of the page and the little that it does by itself."""
+"""The look of a page and the little that it does by itself."""
+
+from egret.report.html import Markup, el
 
 # Nothing may be loaded from anywhere: a browser holds the page to it.
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -52,6 +54,7 @@ polyline.faint { stroke: var(--soft); stroke-width: 1; opacity: .55; }
 polygon.one, circle.one { fill: var(--one); }
 polygon.two, circle.two { fill: var(--two); }
 polygon.faint { fill: var(--soft); }
+img.attention { display: block; width: 100%; aspect-ratio: 1; margin-top: 4px; image-rendering: pixelated; }
 .key { margin: 2px 0; font-size: .85rem; color: var(--soft); display: flex; flex-wrap: wrap; gap: 2px 16px; }
 .key i { display: inline-block; width: 22px; margin-right: 6px; vertical-align: middle;
   border-top: 3px solid var(--soft); }
@@ -106,3 +109,17 @@ for (const card of document.querySelectorAll('article')) {
   });
 }
 """
+
+
+def document(title: str, content: list[Markup], script: str = "") -> str:
+    """A whole page that needs no other file."""
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("title", title),
+        el("style", Markup(STYLE)),
+    )
+    body = el("body", el("main", content), el("script", Markup(script)) if script else [])
+    return f"<!DOCTYPE html>\n{el('html', head, body, lang='en')}\n"

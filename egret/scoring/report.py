@@ -1,12 +1,12 @@
 """One decoding scored: score.json and the detailed tables beside its hypotheses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError
-from egret.base.files import read_json, read_jsonl, write_json, write_text
+from egret.base.files import digest, read_json, read_jsonl, write_json, write_jsonl, write_text
 from egret.base.log import log
 from egret.corpus.cuts import distinct_cuts, spoken_of, text_of
 from egret.lang.lang import Lang
@@ -14,23 +14,23 @@ from egret.lang.normalise import identity, normalise
 from egret.scoring import tables
 from egret.scoring.bootstrap import intervals
 from egret.scoring.errors import Counts, characters, count_errors
-from egret.scoring.syllables import FIELD, Spoken, spoken, syllable_scores
+from egret.scoring.syllables import FIELD, NORMALISER, Heard, Spoken, heard_pinyin, heard_units, spoken, syllable_scores
 
 NAMED = 20  # missing utterances named in score.json
-LEAVES = ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt")
+LEAVES = ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt", "errors.jsonl")
 
 
 @dataclass(frozen=True)
 class References:
-    """The words of each utterance of a part, its speaker, and of a syllable system its syllables."""
+    """The words of each utterance of a part, its speaker, and of Mandarin its syllables."""
 
     words: dict[str, list[str]]
     speakers: dict[str, str]
     syllables: Spoken | None = None
 
     @classmethod
-    def read(cls, cuts: Path, normaliser: str, syllables: Lang | None = None) -> "References":
-        """The references of a manifest, with syllables where a lang folder is given.
+    def read(cls, cuts: Path, normaliser: str, lang: Lang | None = None) -> "References":
+        """The references of a manifest, with syllables where a lang folder of syllables is given or text is Mandarin.
 
         Raises:
           EgretError: no such manifest, no cuts in it, or two with one id.
@@ -38,16 +38,17 @@ class References:
         words: dict[str, list[str]] = {}
         speakers = {}
         said = {}
+        in_syllables = lang is not None or normaliser == NORMALISER
         for cut in distinct_cuts(cuts):
             name = cut["id"]
             words[name] = normalise(text_of(cut), normaliser).split()
-            if syllables:
-                said[name] = spoken_of(cut, syllables.spoken or FIELD)
+            if in_syllables:
+                said[name] = spoken_of(cut, lang.spoken if lang and lang.spoken else FIELD)
             supervisions = cut.get("supervisions") or [{}]
             speakers[name] = str(supervisions[0].get("speaker") or "")
         if not words:
             raise EgretError(f"{cuts}: no cuts in it; nothing to score against")
-        return cls(words, speakers, spoken(syllables, words, said) if syllables else None)
+        return cls(words, speakers, spoken(lang, words, said) if in_syllables else None)
 
 
 def read_tokens(path: Path) -> dict[str, list[str]]:
@@ -80,13 +81,19 @@ def read_params(path: Path) -> dict[str, Any]:
     return about
 
 
-def score_decoding(
-    folder: Path, references: References, normaliser: str, syllables: Lang | None = None
-) -> dict[str, Any]:
+def syllables_of(folder: Path, hyps: Mapping[str, list[str]], normaliser: str, lang: Lang | None) -> Heard | None:
+    """The syllables of hypotheses: their units where the lang folder has syllables and hyp.jsonl has units, else their
+    words in pinyin where these are Mandarin, else None."""
+    if lang and (tokens := read_tokens(folder / "hyp.jsonl")):
+        return heard_units(lang, tokens)
+    return heard_pinyin(hyps) if normaliser == NORMALISER else None
+
+
+def score_decoding(folder: Path, references: References, normaliser: str, lang: Lang | None = None) -> dict[str, Any]:
     """Score `folder`/hyp.jsonl, write the files of LEAVES beside it and return score.json's content.
 
     Args:
-      syllables: lang folder of a syllable system, for references that were read with it.
+      lang: lang folder of a syllable system, for references that were read with it.
 
     Raises:
       EgretError: a hypothesis has no reference, or the files are damaged.
@@ -108,18 +115,29 @@ def score_decoding(
             ", ".join(by_word.missing[:5]) + (", ..." if len(by_word.missing) > 5 else ""),
         )
     score = summary(about, by_word, by_character, normaliser)
-    tokens = read_tokens(folder / "hyp.jsonl") if syllables else {}
-    if syllables and references.syllables and tokens:
-        score["syllables"] = syllable_scores(syllables, references.syllables, refs, hyps, tokens)
+    heard = syllables_of(folder, hyps, normaliser, lang) if references.syllables else None
+    if references.syllables and heard:
+        score["syllables"] = syllable_scores(references.syllables, heard, refs, hyps)
     write_text(folder / "per_utt.txt", tables.per_utterance(refs, hyps, by_word))
     write_text(folder / "per_speaker.txt", tables.per_speaker(references.speakers, by_word, by_character))
     write_text(folder / "confusions.txt", tables.confusions(refs, hyps))
+    write_jsonl(folder / "errors.jsonl", errors_of_each(refs, by_word, by_character))
     write_json(folder / "score.json", score)
     return score
 
 
 def spelt(texts: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return {name: characters(words) for name, words in texts.items()}
+
+
+def errors_of_each(
+    refs: Mapping[str, list[str]], by_word: Counts, by_character: Counts
+) -> Iterator[dict[str, str | int]]:
+    """Rows of errors.jsonl, by which steps/compare.py compares two systems utterance by utterance."""
+    for name, words in by_word.utterances.items():
+        letters = by_character.utterances[name]
+        yield {"id": name, "reference": digest(refs[name])[:8], "words": words.ref, "word_errors": words.total,
+               "characters": letters.ref, "character_errors": letters.total}  # fmt: skip
 
 
 def summary(about: dict[str, Any], by_word: Counts, by_character: Counts, normaliser: str) -> dict[str, Any]:

@@ -1,39 +1,58 @@
-"""Errors of a syllable system by level: syllables with and without tones, and characters that only sound right."""
+"""Errors in Mandarin syllables: with and without tones, and characters that only sound right.
+
+The syllables of a hypothesis are the units that were recognised, where these are syllables, else its text in pinyin;
+those of a reference are the corpus's own where it gives them, else what the units' lexicon, or pinyin, has for it.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 from egret.base.errors import first_few
 from egret.base.log import log
 from egret.lang.lang import Lang
-from egret.lang.pinyin import is_han, readings, toneless
+from egret.lang.pinyin import is_han, readings, to_syllables, toneless
 from egret.lang.symbols import SPECIAL_TOKENS
 from egret.scoring.bootstrap import intervals
 from egret.scoring.errors import GAP, Counts, align, count_errors
 
 FIELD = "syllables"  # of the supervision's custom, where the lang folder does not name another
+NORMALISER = "mandarin"  # texts that it wrote can be read as pinyin
 
 Rows = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """The syllables of each utterance as they were said: those that the corpus gives, else the lexicon's.
+    """The syllables of each utterance as they were said.
 
     Attributes:
-      by_corpus, by_lexicon: how many utterances have theirs from where.
+      by_corpus: how many utterances have those that the corpus gives.
+      otherwise: where the other utterances have theirs from.
       outside: utterances with a word that the lexicon lacks; they are not scored by syllables.
     """
 
     syllables: dict[str, list[str]]
     by_corpus: int
-    by_lexicon: int
+    otherwise: Literal["lexicon", "pinyin"]
     outside: list[str]
 
 
-def spoken(lang: Lang, texts: Rows, said: Mapping[str, str]) -> Spoken:
-    """The syllables of utterances with words `texts`; `said` has the corpus's where it gives them, else ""."""
+@dataclass(frozen=True)
+class Heard:
+    """The syllables of each hypothesis, and whether they are its units or its text in pinyin."""
+
+    syllables: dict[str, list[str]]
+    source: Literal["units", "pinyin"]
+
+
+def spoken(lang: Lang | None, texts: Rows, said: Mapping[str, str]) -> Spoken:
+    """The syllables of utterances with words `texts`; `said` has the corpus's where it gives them, else "".
+
+    Args:
+      lang: lang folder whose units are syllables; None: utterances that have none of the corpus are read as pinyin.
+    """
     found: dict[str, list[str]] = {}
     outside = []
     by_corpus = 0
@@ -41,6 +60,8 @@ def spoken(lang: Lang, texts: Rows, said: Mapping[str, str]) -> Spoken:
         if said.get(name):
             found[name] = said[name].split()
             by_corpus += 1
+        elif lang is None:
+            found[name] = pinyin_of(tuple(words))
         elif lang.outside(" ".join(words)):
             outside.append(name)
         else:
@@ -48,29 +69,43 @@ def spoken(lang: Lang, texts: Rows, said: Mapping[str, str]) -> Spoken:
     if outside:
         log.warning("%d of %d utterances have words without syllables and are not scored by syllables: %s",
                     len(outside), len(texts), first_few(outside))  # fmt: skip
-    return Spoken(found, by_corpus, len(found) - by_corpus, outside)
+    return Spoken(found, by_corpus, "pinyin" if lang is None else "lexicon", outside)
 
 
-def syllable_scores(lang: Lang, refs: Spoken, texts: Rows, hyps: Rows, tokens: Rows) -> dict[str, Any]:
+@cache
+def pinyin_of(words: tuple[str, ...]) -> list[str]:
+    """`to_syllables`, once for what several methods recognise alike."""
+    return to_syllables(words)
+
+
+def heard_units(lang: Lang, tokens: Rows) -> Heard:
+    """The syllables among the units of hypotheses, special ones and silence left out."""
+    passed_over = {*SPECIAL_TOKENS, lang.silence}
+    rows = {name: [token for token in row if token not in passed_over] for name, row in tokens.items()}
+    return Heard(rows, "units")
+
+
+def heard_pinyin(hyps: Rows) -> Heard:
+    """The words of hypotheses in pinyin."""
+    return Heard({name: pinyin_of(tuple(words)) for name, words in hyps.items()}, "pinyin")
+
+
+def syllable_scores(refs: Spoken, heard: Heard, texts: Rows, hyps: Rows) -> dict[str, Any]:
     """What goes into score.json under `syllables`; rates in percent.
 
     Args:
       refs: syllables that were said.
+      heard: syllables of the hypotheses.
       texts, hyps: words of references and hypotheses.
-      tokens: the units of the hypotheses, special ones and silence among them.
     """
-    passed_over = {*SPECIAL_TOKENS, lang.silence}
-    heard = {name: [token for token in tokens[name] if token not in passed_over]
-             for name in refs.syllables if name in tokens}  # fmt: skip
-    toned = count_errors(refs.syllables, heard)
-    bare = count_errors(*({name: [toneless(each) for each in row] for name, row in rows.items()}
-                          for rows in (refs.syllables, heard)))  # fmt: skip
+    rows = {name: heard.syllables[name] for name in refs.syllables if name in heard.syllables}
+    toned, bare = both_ways(refs.syllables, rows)
     homophones, of = 0, 0
     for name, syllables in refs.syllables.items():
         of += len(symbols(texts[name]))
-        homophones += homophone_errors(texts[name], syllables, hyps.get(name, ()), heard.get(name, ()))
+        homophones += homophone_errors(texts[name], syllables, hyps.get(name, ()), rows.get(name, ()))
     toned_interval, bare_interval = intervals([_totals(toned), _totals(bare)])
-    return {
+    found = {
         "ser": round(toned.rate, 4),
         "ser_toneless": round(bare.rate, 4),
         "ci95": {"ser": [round(end, 4) for end in toned_interval],
@@ -78,8 +113,25 @@ def syllable_scores(lang: Lang, refs: Spoken, texts: Rows, hyps: Rows, tokens: R
         "ref": toned.sum.ref, "ins": toned.sum.ins, "del": toned.sum.dels, "sub": toned.sum.subs,
         "homophone_errors": homophones,
         "homophone_percent": round(100 * homophones / max(1, of), 4),
-        "references": {"corpus": refs.by_corpus, "lexicon": refs.by_lexicon, "none": len(refs.outside)},
+        "hypotheses": heard.source,
+        "references": {"corpus": refs.by_corpus, refs.otherwise: len(refs.syllables) - refs.by_corpus,
+                       "none": len(refs.outside)},
     }  # fmt: skip
+    if heard.source == "pinyin":
+        found["reference_text"] = text_itself(refs, texts)
+    return found
+
+
+def text_itself(refs: Spoken, texts: Rows) -> dict[str, float]:
+    """What the text of the references would score, read as pinyin: how far the corpus's own syllables differ."""
+    toned, bare = both_ways(refs.syllables, heard_pinyin({name: texts[name] for name in refs.syllables}).syllables)
+    return {"ser": round(toned.rate, 4), "ser_toneless": round(bare.rate, 4)}
+
+
+def both_ways(refs: Rows, hyps: Rows) -> tuple[Counts, Counts]:
+    """Errors in syllables with their tones, and without."""
+    bare = ({name: [toneless(each) for each in row] for name, row in rows.items()} for rows in (refs, hyps))
+    return count_errors(refs, hyps), count_errors(*bare)
 
 
 def _totals(counts: Counts) -> tuple[list[int], list[int]]:

@@ -1,13 +1,15 @@
 """Checkpoints: a folder each, made under another name and renamed, so that one that exists is whole.
 
 `checkpoints/epoch-003/` is the state after epoch 3, `checkpoints/step-00001200/` one from within an epoch. A
-folder holds `model.safetensors` (weights), `optimiser.safetensors` (its averages) and `state.json`.
+folder holds `model.safetensors` (the weights to use), `optimiser.safetensors` (its averages) and `state.json`. Where a
+running average is kept, that is what is used, and `training.safetensors` has the weights to go on from.
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,12 +17,14 @@ from torch import Tensor
 from egret.base.errors import EgretError
 from egret.base.files import atomic_path, read_json, temporary, write_json
 from egret.models.files import load_weights, save_weights
+from egret.training.average import RunningAverage
 
 
 @dataclass
 class Progress:
     """Where training stands: `epoch` and `batch` are the next to do, counted from 0; `step` is how many steps of
-    the optimiser are done; `loss_sum` and `tokens` add up this epoch's losses."""
+    the optimiser are done; `loss_sum` and `tokens` add up this epoch's losses; `dev_losses` are those of all epochs;
+    `skipped` steps were left out, `skipped_in_a_row` of them at last; `scale` is that of fp16's gradients."""
 
     epoch: int = 0
     batch: int = 0
@@ -29,14 +33,29 @@ class Progress:
     tokens: int = 0
     train_loss: float | None = None
     dev_loss: float | None = None
+    dev_losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    scale: dict[str, Any] = field(default_factory=dict)
 
 
-def save(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> Path:
+def save(
+    folder: Path,
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    average: RunningAverage | None = None,
+) -> Path:
     """Write a checkpoint and return its folder."""
     name = f"epoch-{progress.epoch:03d}" if progress.batch == 0 else f"step-{progress.step:08d}"
     with atomic_path(folder / name) as part:
         part.mkdir(parents=True)
-        save_weights(part / "model.safetensors", model.state_dict())
+        if average:
+            save_weights(part / "training.safetensors", model.state_dict())
+            with average.in_place():
+                save_weights(part / "model.safetensors", model.state_dict())
+        else:
+            save_weights(part / "model.safetensors", model.state_dict())
         save_weights(part / "optimiser.safetensors", optimiser_tensors(optimiser))
         write_json(part / "state.json", asdict(progress))
     return folder / name
@@ -48,7 +67,9 @@ def checkpoints(folder: Path) -> list[tuple[Path, Progress]]:
     return sorted(found, key=lambda item: (item[1].step, item[1].epoch), reverse=True)
 
 
-def restore(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def restore(
+    path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, average: RunningAverage | None = None
+) -> None:
     """Take up the weights and the optimiser's state of a checkpoint.
 
     Raises:
@@ -56,11 +77,14 @@ def restore(path: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer
     """
     advice = f"remove the folder {path} to go on from the checkpoint before it"
     try:
-        model.load_state_dict(load_weights(path / "model.safetensors"))
+        kept = load_weights(path / "model.safetensors")
+        model.load_state_dict(load_weights(path / "training.safetensors") if average else kept)
+        if average:
+            average.load(kept)
         tensors = load_weights(path / "optimiser.safetensors")
     except EgretError:
         raise EgretError(f"{path}: not whole; {advice}") from None
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         reason = shorten(str(error), width=300, placeholder=" ...")
         raise EgretError(f"{path}: of another model ({reason}); {advice}") from None
     state: dict[int, dict[str, Tensor]] = {}
@@ -80,11 +104,11 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Keep the last two checkpoints, and of the epochs the last `keep` and the best `keep` on dev."""
+def prune(folder: Path, keep_last: int, keep_best: int) -> None:
+    """Keep the last two checkpoints, and of the epochs the last ones and the best ones on dev."""
     found = checkpoints(folder)
     epochs = [item for item in found if item[1].batch == 0]
-    kept = {path for path, _ in found[:2] + epochs[:keep] + best(epochs)[:keep]}
+    kept = {path for path, _ in found[:2] + epochs[:keep_last] + best(epochs)[:keep_best]}
     for path, _ in found:
         if path not in kept:
             hidden = temporary(path)  # killed in the middle, what is left is not taken for a checkpoint

@@ -1,23 +1,22 @@
-"""From a manifest of cuts with features to padded batches."""
+"""From manifests of cuts to padded batches."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
 from egret.base.log import log
-from egret.corpus.cuts import CutIndex, spoken_of, text_of
-from egret.features.batching import load_batch
+from egret.corpus.cuts import Cut, CutIndex
+from egret.features.batching import STORED, Inputs, load_batch
 from egret.lang.lang import Lang
-from egret.lang.normalise import normalise
-from egret.models.model import CtcModel
 from egret.training.plan import Table
+from egret.training.survey import Survey, frames_due, survey, transcript
 
 
 @dataclass(frozen=True)
@@ -48,81 +47,121 @@ class Batch:
         return sum(map(len, self.targets))
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with its features on a device."""
-        return replace(self, features=self.features.to(device), lengths=self.lengths.to(device))
+        """The same batch with its features on a device; from pinned memory they are sent while work goes on."""
+        features, lengths = (each.to(device, non_blocking=True) for each in (self.features, self.lengths))
+        return replace(self, features=features, lengths=lengths)
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in memory that a GPU can read by itself."""
+        return replace(self, features=self.features.pin_memory(), lengths=self.lengths.pin_memory())
+
+
+class Rows(Sequence[str]):
+    """The ids of a table's rows, looked up where the indexes of the manifests have them."""
+
+    def __init__(self, indexes: list[CutIndex], parts: np.ndarray, places: np.ndarray) -> None:
+        self.indexes, self.parts, self.places = indexes, parts, places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, row: int) -> str:  # type: ignore[override]  # slices are not needed
+        return self.indexes[self.parts[row]].ids[int(self.places[row])]
 
 
 class Corpus:
-    """The utterances of a part that can be trained on (or whose loss can be taken), read from disk on demand."""
+    """The utterances that can be trained on (or whose loss can be taken), read from disk on demand."""
 
-    def __init__(self, manifest: Path, lang: Lang, model: CtcModel, rejected: Path, max_reject_percent: float) -> None:
-        """Read the manifest once; utterances that cannot be used are listed in `rejected` with the reason.
+    def __init__(
+        self,
+        manifests: Sequence[Path],
+        lang: Lang,
+        output_frames: Callable[[int], int],
+        rejected: Path,
+        max_reject_percent: float,
+        inputs: Inputs = STORED,
+    ) -> None:
+        """Look at every cut once; those that cannot be used are listed in `rejected` with the reason. What was found
+        is kept beside that list, so that the next start need not look again.
+
+        Args:
+          output_frames: frames that the model gives for so many, of which CTC needs enough.
 
         Raises:
           EgretError: too many utterances cannot be used, or none is left.
         """
-        self.manifest, self.lang, self.index = manifest, lang, CutIndex(manifest)
-        rows, dropped = [], []
-        for place in range(len(self.index)):
-            cut = self.index.at(place)
-            reason, tokens = self._judge(cut, model)
-            if reason:
-                dropped.append({"id": cut["id"], **reason})
-            else:
-                rows.append((cut["id"], cut["duration"], tokens, place))
-        self.table = Table.of(rows)
+        self.lang, self.inputs = lang, inputs
+        self.indexes = [CutIndex(path) for path in manifests]
+        surveys = [survey(index, lang, inputs, rejected.with_name(f".{rejected.stem}.{number}.safetensors"))
+                   for number, index in enumerate(self.indexes)]  # fmt: skip
+        longest = max((int(found.frames.max(initial=0)) for found in surveys), default=0)
+        # As a list and not as the function, which workers would get with the model that it is a method of.
+        self._output_frames = np.array([output_frames(frames) for frames in range(longest + 1)])
+        usable = [(found.tokens > 0) & (self._output_frames[found.frames] >= found.due) for found in surveys]
+        self.table = self._table(surveys, usable)
+        dropped = [row for number in range(len(surveys)) for row in self._dropped(number, surveys[number], usable)]
         self._report(rejected, dropped, max_reject_percent)
 
-    def text(self, cut: dict) -> str:
-        """The transcript, as the lexicon spells it."""
-        return normalise(text_of(cut), self.lang.about["normaliser"]["name"])
+    def _table(self, surveys: list[Survey], usable: list[np.ndarray]) -> Table:
+        places = np.concatenate([np.flatnonzero(good) for good in usable]).astype(np.int64)
+        parts = np.repeat(np.arange(len(usable), dtype=np.int16), [int(good.sum()) for good in usable])
+        seconds, tokens = (
+            np.concatenate([getattr(found, name)[good] for found, good in zip(surveys, usable, strict=True)])
+            for name in ("seconds", "tokens")
+        )
+        return Table(Rows(self.indexes, parts, places), seconds, tokens, places, parts)
 
-    def _judge(self, cut: dict, model: CtcModel) -> tuple[dict[str, str], int]:
-        """({reason, detail} or empty, number of tokens)."""
-        text, spoken = self.text(cut), spoken_of(cut, self.lang.spoken)
-        if "features" not in cut:
-            raise EgretError(f"{self.manifest}: {cut['id']} has no features; give the manifest that stage 1 leaves")
-        if unknown := self.lang.outside(text, spoken):
-            return {"reason": "text outside the units", "detail": " ".join(unknown)}, 0
-        target = self.lang.encode(text, spoken)
-        if not target:
-            return {"reason": "empty text", "detail": ""}, 0
-        due = len(target) + sum(a == b for a, b in pairwise(target))
-        frames = model.output_frames(cut["features"]["num_frames"])
-        if frames < due:
-            return {
-                "reason": "too short for CTC",
-                "detail": f"{frames} frames for {due} tokens and repeats",
-            }, 0
-        return {}, len(target)
+    def _dropped(self, number: int, found: Survey, usable: list[np.ndarray]) -> list[dict[str, str]]:
+        ids = self.indexes[number].ids
+        short = np.flatnonzero((found.tokens > 0) & ~usable[number])
+        rows = found.unusable + [
+            (int(place), "too short for CTC", f"{self._output_frames[found.frames[place]]} frames for "
+             f"{found.due[place]} tokens and repeats") for place in short
+        ]  # fmt: skip
+        return [{"id": ids[place], "reason": reason, "detail": detail} for place, reason, detail in sorted(rows)]
 
-    def _report(self, rejected: Path, dropped: list[dict], max_reject_percent: float) -> None:
+    def _report(self, rejected: Path, dropped: list[dict[str, str]], max_reject_percent: float) -> None:
         total = len(self.table) + len(dropped)
         write_jsonl(rejected, dropped)
+        names = ", ".join(str(index.path) for index in self.indexes)
         reasons = ", ".join(f"{reason}: {n}" for reason, n in Counter(d["reason"] for d in dropped).most_common())
-        log.info("%s: %d utterances in, %d used%s", self.manifest, total, len(self.table),
+        log.info("%s: %d utterances in, %d used%s", names, total, len(self.table),
                  f", {len(dropped)} rejected ({reasons}; listed in {rejected})" if dropped else "")  # fmt: skip
         if not len(self.table):
-            raise EgretError(f"{self.manifest}: no utterance can be used ({reasons or 'it is empty'})")
+            raise EgretError(f"{names}: no utterance can be used ({reasons or 'it is empty'})")
         if len(dropped) * 100 > max_reject_percent * total:
             raise EgretError(
-                f"{self.manifest}: {len(dropped)} of {total} utterances cannot be used ({reasons}), first "
+                f"{names}: {len(dropped)} of {total} utterances cannot be used ({reasons}), first "
                 f"{dropped[0]['id']} ({dropped[0]['detail']}); all in {rejected}; "
                 "mend them or raise --max-reject-percent"
             )
 
-    def load(self, rows: Iterable[int]) -> Batch:
-        """Read the utterances of a batch."""
-        cuts = [self.index.at(self.table.places[row]) for row in rows]
-        texts = [self.text(cut) for cut in cuts]
-        spoken = [spoken_of(cut, self.lang.spoken) for cut in cuts]
-        features, lengths = load_batch(cuts)
+    def cut(self, row: int) -> Cut:
+        """The cut of a row of the table."""
+        return self.indexes[self.table.parts[row]].at(int(self.table.places[row]))
+
+    def load(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...] = ()) -> Batch:
+        """Read the utterances of a batch.
+
+        Args:
+          key: with the number of its row it decides how an utterance is augmented: the same key, the same batch.
+            Empty: no utterance is.
+
+        Raises:
+          EgretError: features or recordings cannot be read, or a manifest has changed.
+        """
+        cuts = [self.cut(row) for row in rows]
+        texts, spoken = zip(*(transcript(cut, self.lang) for cut in cuts), strict=True)
+        targets = [self.lang.encode(*each) for each in zip(texts, spoken, strict=True)]
+        randoms = [np.random.default_rng([*key, int(row)]) for row in rows] if key else []
+        fewest = np.searchsorted(self._output_frames, [frames_due(target) for target in targets])
+        features, lengths = load_batch(cuts, self.inputs, randoms, fewest.tolist())
         return Batch(
             ids=[cut["id"] for cut in cuts],
             features=features,
             lengths=lengths,
-            targets=[self.lang.encode(*each) for each in zip(texts, spoken, strict=True)],
-            texts=texts,
-            spoken=spoken,
+            targets=targets,
+            texts=list(texts),
+            spoken=list(spoken),
             seconds=sum(cut["duration"] for cut in cuts),
         )

@@ -16,6 +16,7 @@ from egret.base.files import digest, read_json, write_json
 from egret.base.log import log
 from egret.base.options import as_plain, of_kind
 from egret.base.stamps import fingerprint
+from egret.features.waveform import input_fingerprints
 from egret.lang.lang import Lang
 from egret.models.files import save_config
 from egret.training.options import TrainOptions
@@ -33,22 +34,34 @@ def begin(options: TrainOptions, version: int) -> dict[str, Any]:
     asked = {
         "version": version,
         "options": as_plain(of_this_model(options)),
-        "inputs": {name: fingerprint(path) for name, path in of_kind(options, "input").items() if path},
+        "inputs": inputs(options),
     }
     if (out / BEGUN).exists() and not forced(options):
         refuse_if_different(out, with_defaults(read_json(out / BEGUN), options), asked)
     elif (out / BEGUN).exists():
         log.info("--force: the checkpoints in %s are removed", out)
-        for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors"]:
+        for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors", "skipped.jsonl"]:
             path = out / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     config = describe(options)
     save_config(out / "config.yaml", config)
+    # A lang folder may change or be gone when the model is to begin another one.
+    shutil.copyfile(options.lang / "tokens.txt", out / "tokens.txt")
     write_json(out / "env.json", environment())
     write_json(out / BEGUN, asked)
     with open(out / "history.jsonl", "a", encoding="utf-8") as history:  # how often it was begun, and went on
         history.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "command": sys.argv}) + "\n")
     return config
+
+
+def inputs(options: TrainOptions) -> dict[str, str]:
+    """What is read, by its content: a folder that was copied to another machine goes on there."""
+    found = {}
+    for name, value in of_kind(options, "input").items():
+        paths = [path for path in (value if isinstance(value, list) else [value]) if path]
+        for number, path in enumerate(paths, 1):
+            found[name if number == 1 else f"{name} {number}"] = fingerprint(path)
+    return found | input_fingerprints(options.augment)
 
 
 def of_this_model(options: TrainOptions) -> dict[str, Any]:

@@ -1,61 +1,101 @@
-"""Which utterances are in which batch: a pure function of the table, the seed and the epoch.
+"""Which utterances are in which batch: a pure function of the table, the options, the seed and the epoch.
 
-The same number of batches on every rank, so that going on in the middle of an epoch is an index into the plan.
+Every process of a training run computes the whole list and takes its own batches from it, so that going on in the
+middle of an epoch is an index into it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from egret.base.errors import UsageError
 from egret.training.options import BatchOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
 class Table:
-    """One row per training utterance: id, seconds (float32 [N]), number of tokens (int32 [N]) and the place of its
-    cut in the manifest (int64 [N]), which the manifest's index turns into a byte offset."""
+    """One row per training utterance: id, seconds (float32 [N]), number of tokens (int32 [N]), the place of its cut in
+    its manifest (int64 [N]), and which of the manifests that is (int16 [N])."""
 
-    ids: "Sequence[str]"
+    ids: Sequence[str]
     seconds: np.ndarray
     tokens: np.ndarray
     places: np.ndarray
+    parts: np.ndarray
 
     @classmethod
-    def of(cls, rows: "Sequence[tuple[str, float, int, int]]") -> "Table":
+    def of(cls, rows: Sequence[tuple[str, float, int, int]], parts: Sequence[int] | None = None) -> "Table":
+        """A table of (id, seconds, tokens, place), all of one manifest unless `parts` says of which."""
         ids, seconds, tokens, places = zip(*rows, strict=True) if rows else ((), (), (), ())
-        return cls(ids, np.array(seconds, np.float32), np.array(tokens, np.int32), np.array(places, np.int64))
+        return cls(
+            ids,
+            np.array(seconds, np.float32),
+            np.array(tokens, np.int32),
+            np.array(places, np.int64),
+            np.array([0] * len(rows) if parts is None else parts, np.int16),
+        )
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.seconds)
 
 
-def plan(
-    table: Table, options: BatchOptions, seed: int, epoch: int, world_size: int = 1, rank: int = 0
-) -> list[np.ndarray]:
-    """The batches of one rank in one epoch, each an array of rows of the table.
+def batches(table: Table, options: BatchOptions, seed: int, epoch: int) -> list[np.ndarray]:
+    """All batches of an epoch in their order, each an array of rows of the table.
 
     Utterances of similar length come together: they are sorted by their length times a random factor of
-    1 +- jitter, cut into batches where the padded length would pass `max_duration`, and the batches shuffled.
-    Where the batches do not divide by the number of ranks, the first few are used twice.
+    1 +- jitter, cut into batches where a batch would grow beyond its limits, and the batches shuffled. In the first
+    `sorted_epochs` epochs batches come in the order of their longest utterance instead (SortaGrad: Amodei et al.
+    2016, "Deep Speech 2").
+
+    Raises:
+      UsageError: the weights are not one for each manifest, or leave no utterance.
     """
     random = np.random.default_rng([seed, epoch])
-    noise = random.uniform(1 - options.jitter, 1 + options.jitter, len(table))
-    order = np.argsort(table.seconds * noise, kind="stable")
-    batches, start, longest = [], 0, 0.0
-    for place, row in enumerate(order):
-        longest = max(longest, float(table.seconds[row]))
-        size = place - start + 1
-        if size > 1 and (longest * size > options.max_duration or size > options.max_utterances):
-            batches.append(order[start:place])
-            start, longest = place, float(table.seconds[row])
-    if start < len(order):
-        batches.append(order[start:])
-    batches = [batches[place] for place in random.permutation(len(batches))]
-    missing = -len(batches) % world_size
-    # With fewer batches than ranks the list is repeated as often as it takes.
-    batches += [batches[place % len(batches)] for place in range(missing)]
-    return batches[rank::world_size]
+    rows = drawn(table, options.weights, random)
+    noise = random.uniform(1 - options.jitter, 1 + options.jitter, len(rows))
+    rows = rows[np.argsort(table.seconds[rows] * noise, kind="stable")]
+    made = np.split(rows, splits(table.seconds[rows], table.tokens[rows], options))
+    if epoch < options.sorted_epochs:
+        order = np.argsort([table.seconds[batch].max() for batch in made], kind="stable")
+    else:
+        order = random.permutation(len(made))
+    return [made[place] for place in order]
+
+
+def drawn(table: Table, weights: Sequence[float], random: np.random.Generator) -> np.ndarray:
+    """The rows of an epoch: of a part with weight 2.5 every row twice, and a random half of them a third time.
+
+    Raises:
+      UsageError: the weights are not one for each manifest, or leave no utterance.
+    """
+    if not weights:
+        return np.arange(len(table))
+    parts = int(table.parts.max(initial=0)) + 1
+    if len(weights) < parts:
+        raise UsageError(f"--batch.weights: {len(weights)} for {parts} manifests of --cuts; give one for each")
+    found = []
+    for part, weight in enumerate(weights):
+        rows = np.flatnonzero(table.parts == part)
+        whole = int(weight)
+        more = random.choice(rows, round((weight - whole) * len(rows)), replace=False) if len(rows) else rows
+        found += [np.repeat(rows, whole), np.sort(more)]
+    chosen = np.concatenate(found)
+    if not len(chosen):
+        raise UsageError(f"--batch.weights {' '.join(map(str, weights))}: no utterance is left; raise one of them")
+    return chosen
+
+
+def splits(seconds: np.ndarray, tokens: np.ndarray, options: BatchOptions) -> list[int]:
+    """Where to cut a row of utterances of these lengths so that no batch is larger than allowed, padding included; an
+    utterance that is larger by itself stands alone."""
+    places, start, longest, most = [], 0, 0.0, 0
+    limit = options.max_tokens or np.inf
+    for place in range(len(seconds)):
+        length, count, size = float(seconds[place]), int(tokens[place]), place - start + 1
+        longest, most = max(longest, length), max(most, count)
+        full = longest * size > options.max_duration or most * size > limit or size > options.max_utterances
+        if size > 1 and full:
+            places.append(place)
+            start, longest, most = place, length, count
+    return places

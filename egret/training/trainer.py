@@ -4,29 +4,42 @@ Randomness is a function of the seed and the step, and batches are a function of
 run that goes on from a checkpoint does what an uninterrupted one would have done.
 """
 
+import json
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from egret.base.errors import EgretError
 from egret.base.log import log
+from egret.features.batching import Inputs
 from egret.features.stats import Stats
+from egret.features.waveform import Augmenter
 from egret.lang.lang import Lang
 from egret.models.files import build_model, save_weights
-from egret.models.losses import Loss, make_loss
 from egret.models.model import CtcModel, count_parameters
-from egret.training import checkpoints
-from egret.training.augment import spec_augment
+from egret.training import checkpoints, guards
+from egret.training.average import RunningAverage
 from egret.training.checkpoints import Progress
 from egret.training.data import Batch, Corpus
+from egret.training.distributed import STOP, Ranks, choose_device, joined
+from egret.training.finetune import take_weights
+from egret.training.loader import load_batches
 from egret.training.meter import TrainingMeter
+from egret.training.objective import Objective
 from egret.training.options import TrainOptions
-from egret.training.plan import plan
-from egret.training.schedule import learning_rate, make_optimiser
+from egret.training.parameters import clip, freeze, initialise, set_training_mode
+from egret.training.plan import batches as plan_batches
+from egret.training.schedule import learning_rate, make_optimiser, plateau
+from egret.training.signals import Interrupted, Warned
+
+SKIPPED = "skipped.jsonl"
 
 
 @dataclass
@@ -34,14 +47,19 @@ class Run:
     """Everything that a training run consists of."""
 
     options: TrainOptions
+    ranks: Ranks
+    device: torch.device
     model: CtcModel
+    objective: Objective
     optimiser: torch.optim.Optimizer
-    loss: Loss
+    average: RunningAverage | None
+    scaler: Any  # of gradients in fp16, else None
     train: Corpus
     dev: Corpus | None
-    steps_per_epoch: int
-    progress: Progress
-    device: torch.device
+    warned: Warned
+    progress: Progress = field(default_factory=Progress)
+    steps_per_epoch: int = 0
+    saved: float = field(default_factory=time.monotonic)
 
     @property
     def folder(self) -> Path:
@@ -51,168 +69,348 @@ class Run:
     def steps(self) -> int:
         return self.steps_per_epoch * self.options.epochs
 
+    @property
+    def step_batches(self) -> int:
+        """Batches of a step, those of all processes together."""
+        return self.options.accumulate * self.ranks.size
+
+    @property
+    def trained(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """All batches of an epoch, the same in every process."""
+        return plan_batches(self.train.table, self.options.batch, self.options.seed, epoch)
+
+    def save(self) -> None:
+        """A checkpoint of where training stands; every process calls this."""
+        self.ranks.mean_buffers(self.model)
+        self.saved = time.monotonic()
+        if self.scaler:
+            self.progress.scale = self.scaler.state_dict()
+        if self.ranks.main:
+            options = self.options
+            checkpoints.save(self.folder, self.model, self.optimiser, self.progress, self.average)
+            checkpoints.prune(self.folder, options.keep_last or options.average, options.keep_best or options.average)
+
 
 def train(options: TrainOptions, config: dict) -> dict:
-    """Train a model, or go on with it, and leave `final.safetensors`; returns counts for the closing line."""
+    """Train a model, or go on with it, and leave `final.safetensors`; returns counts for the closing line.
+
+    Raises:
+      Interrupted: a signal came; what there was is saved.
+      EgretError: what a user can mend.
+    """
     if options.threads:
         torch.set_num_threads(options.threads)
-    run = set_up(options, config)
-    meter = TrainingMeter(options.out / "tensorboard", options.log_seconds, run.steps, run.progress.step)
-    while run.progress.epoch < options.epochs:
-        train_epoch(run, meter)
-        run.progress.dev_loss = dev_loss(run) if run.dev else None
-        meter.epoch(run.progress)
-        checkpoints.save(run.folder, run.model, run.optimiser, run.progress)
-        checkpoints.prune(run.folder, options.average)
-    meter.close()
-    used = finish(run)
-    return {
-        "utterances": len(run.train.table),
-        "epochs": options.epochs,
-        "steps": run.progress.step,
-        "parameters": count_parameters(run.model),
-        "train_loss": round(run.progress.train_loss or math.nan, 4),
-        **({"dev_loss": round(run.progress.dev_loss, 4)} if run.progress.dev_loss is not None else {}),
-        "averaged": ",".join(used),
-    }
+    with joined(options) as ranks:
+        run = set_up(options, config, ranks)
+        try:
+            return fit(run)
+        finally:
+            run.warned.ignore()
 
 
-def set_up(options: TrainOptions, config: dict) -> Run:
+def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     """Model, data and optimiser, restored from the furthest checkpoint when there is one."""
-    device = choose_device(options.num_gpus)
+    device = choose_device(options, ranks)
+    warned = Warned(options.out / STOP)
     lang = Lang.read(options.lang)
     torch.manual_seed(options.seed)
     model = build_model(config)
+    initialise(model, options.optim)
     mean, deviation = Stats.load(options.stats).mean_and_deviation()
     model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
+    found = checkpoints.checkpoints(options.out / "checkpoints")
+    if options.init_from and not found:
+        take_weights(model, options.init_from, lang.units)
+    freeze(model, options.freeze)
     log.info("%s", model)
     model.to(device)
-    log.info("%d parameters, on %s", count_parameters(model), device)
+    log.info("%d parameters, on %s%s", count_parameters(model), device, f", {ranks.size} of them" * (ranks.size > 1))
 
-    def corpus(manifest: Path, part: str, may_reject: float) -> Corpus:
-        return Corpus(manifest, lang, model, options.out / f"rejected_{part}.jsonl", may_reject)
+    def corpus(manifests: list[Path], part: str, may_reject: float, augment: Augmenter | None = None) -> Corpus:
+        rejected = options.out / f"rejected_{part}.jsonl"
+        inputs = Inputs(options.features, options.fbank, augment)
+        return Corpus(manifests, lang, model.output_frames, rejected, may_reject, inputs)
 
-    train_part = corpus(options.cuts, "train", options.max_reject_percent)
+    augmenter = Augmenter(options.augment) if options.augment.wanted() else None
+    train_part = corpus(options.cuts, "train", options.max_reject_percent, augmenter)
     # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
-    dev_part = corpus(options.dev_cuts, "dev", 100.0) if options.dev_cuts else None
-    optimiser = make_optimiser(model, options.optim)
-    # Epochs differ by a batch or two, which the learning rate does not mind.
-    steps_per_epoch = len(plan(train_part.table, options.batch, options.seed, epoch=0))
+    dev_part = corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
     run = Run(
-        options,
-        model,
-        optimiser,
-        make_loss(options.loss, lang, options.topology),
-        train_part,
-        dev_part,
-        steps_per_epoch,
-        Progress(),
-        device,
+        options=options,
+        ranks=ranks,
+        device=device,
+        model=model,
+        objective=Objective(options, lang, model, device),
+        optimiser=make_optimiser(model, options.optim),
+        average=RunningAverage(model, options.ema) if options.ema else None,
+        scaler=torch.cuda.amp.GradScaler() if options.precision == "fp16" else None,
+        train=train_part,
+        dev=dev_part,
+        warned=warned,
     )
-    found = checkpoints.checkpoints(run.folder)
+    # Epochs differ by a batch or two, which the learning rate does not mind.
+    run.steps_per_epoch = -(-len(run.batches(0)) // run.step_batches)
+    go_on(run, found)
+    ranks.share_weights(model)
+    return run
+
+
+def go_on(run: Run, found: list[tuple[Path, Progress]]) -> None:
+    """Take up the furthest checkpoint.
+
+    Raises:
+      EgretError: it is damaged, or there is none where a model was trained.
+    """
+    options = run.options
     if not found and (options.out / "final.safetensors").exists():
         raise EgretError(
             f"{run.folder}: gone, so the model in {options.out} cannot be trained further; "
             f"train another one with --tag NAME, or this one anew with --force"
         )
-    if found:
-        path, run.progress = found[0]
-        checkpoints.restore(path, model, optimiser)
-        log.info("going on from %s: epoch %d, batch %d", path, run.progress.epoch + 1, run.progress.batch)
-    return run
+    if not found:
+        return
+    path, run.progress = found[0]
+    checkpoints.restore(path, run.model, run.optimiser, run.average)
+    if run.scaler and run.progress.scale:
+        run.scaler.load_state_dict(run.progress.scale)
+    log.info("going on from %s: epoch %d, batch %d", path, run.progress.epoch + 1, run.progress.batch)
 
 
-def choose_device(num_gpus: int) -> torch.device:
-    """The device to train on.
+def fit(run: Run) -> dict:
+    """Train to the last epoch, or until patience ends; returns counts for the closing line."""
+    options, progress = run.options, run.progress
+    if options.check_batches and progress.epoch < options.epochs:
+        check_memory(run)
+    meter = TrainingMeter(
+        options.out / "tensorboard", options.log_seconds, run.steps, progress.step,
+        wandb=options.wandb, main=run.ranks.main,
+    )  # fmt: skip
+    while progress.epoch < options.epochs and not out_of_patience(run):
+        train_epoch(run, meter)
+        progress.dev_loss = dev_loss(run) if run.dev else None
+        if progress.dev_loss is not None:
+            progress.dev_losses.append(progress.dev_loss)
+        meter.epoch(progress)
+        run.save()
+    meter.close()
+    used = finish(run) if run.ranks.main else []
+    return {
+        "utterances": len(run.train.table),
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        **({"skipped": progress.skipped} if progress.skipped else {}),
+        "parameters": count_parameters(run.model),
+        "train_loss": round(progress.train_loss or math.nan, 4),
+        **({"dev_loss": round(progress.dev_loss, 4)} if progress.dev_loss is not None else {}),
+        "averaged": ",".join(used),
+    }
+
+
+def out_of_patience(run: Run) -> bool:
+    """Whether the last epochs have not lowered the loss on dev."""
+    losses, patience = run.progress.dev_losses, run.options.patience
+    if not patience or len(losses) <= patience or min(losses[-patience:]) < min(losses[:-patience]):
+        return False
+    log.info("the loss on dev has not fallen for %d epochs: training ends after %d", patience, run.progress.epoch)
+    return True
+
+
+def check_memory(run: Run) -> None:
+    """Try the largest batches of the next epoch before hours are spent; nothing of them stays.
 
     Raises:
-      EgretError: a GPU was asked for and PyTorch sees none.
+      EgretError: one does not fit.
     """
-    if num_gpus and not torch.cuda.is_available():
-        raise EgretError(
-            "--num-gpus 1: PyTorch sees no GPU; utils/doctor.py says what is wrong, --num-gpus 0 trains on the CPU"
-        )
-    return torch.device("cuda" if num_gpus else "cpu")
+    rows = guards.largest(run.batches(run.progress.epoch), run.train.table)
+    tried = list(load_batches(run.train, rows, (run.options.seed, run.progress.epoch), workers=0))
+    buffers = guards.Buffers.of(run.model)
+
+    def compute(batch: Batch) -> None:
+        (run.objective(batch) / max(1, batch.tokens)).backward()
+        run.optimiser.zero_grad(set_to_none=True)
+
+    # Most optimisers keep two numbers for each weight, which are not there yet.
+    later = 0 if run.optimiser.state else 8 * sum(parameter.numel() for parameter in run.trained)
+    set_training_mode(run.model, run.options.freeze)
+    guards.MemoryCheck(run.device, compute, later)(tried, run.options.batch.max_duration)
+    buffers.put_back()
 
 
 def train_epoch(run: Run, meter: TrainingMeter) -> None:
-    """Train from where the run stands to the end of its epoch."""
-    progress, options = run.progress, run.options
-    run.model.train()
-    batches = plan(run.train.table, options.batch, options.seed, progress.epoch)
-    saved = time.monotonic()
-    for rows in batches[progress.batch :]:
+    """Train from where the run stands to the end of its epoch.
+
+    Raises:
+      Interrupted: a signal came; what there was is saved.
+    """
+    progress, options, ranks = run.progress, run.options, run.ranks
+    set_training_mode(run.model, options.freeze)
+    batches = run.batches(progress.epoch)[progress.batch :]
+    steps = [batches[first : first + run.step_batches] for first in range(0, len(batches), run.step_batches)]
+    own = [rows for step in steps for rows in step[ranks.rank :: ranks.size]]
+    loaded = load_batches(run.train, own, (options.seed, progress.epoch), options.workers)
+    for step in steps:
         with meter.waiting():
-            batch = run.train.load(rows).to(run.device)
-        progress.loss_sum += train_step(run, batch, meter) * batch.tokens
-        progress.tokens += batch.tokens
-        progress.batch += 1
+            mine = list(islice(loaded, len(range(ranks.rank, len(step), ranks.size))))
+        stop, save = train_step(run, mine, tokens_of(run.train, step), meter)
+        progress.batch += len(step)
         progress.step += 1
-        if time.monotonic() - saved > options.save_minutes * 60:
-            checkpoints.save(run.folder, run.model, run.optimiser, progress)
-            checkpoints.prune(run.folder, options.average)
-            saved = time.monotonic()
-    progress.train_loss = progress.loss_sum / progress.tokens
+        if stop:
+            run.save()
+            raise Interrupted(f"told to stop ({run.warned.name or 'a signal'}); saved after step {progress.step}; "
+                              f"the same command goes on")  # fmt: skip
+        if save:
+            run.save()
+    progress.train_loss = progress.loss_sum / progress.tokens if progress.tokens else None
     progress.epoch, progress.batch, progress.loss_sum, progress.tokens = progress.epoch + 1, 0, 0.0, 0
 
 
-def train_step(run: Run, batch: Batch, meter: TrainingMeter) -> float:
-    """One step of the optimiser; returns the loss per token.
+def tokens_of(corpus: Corpus, step: Sequence[np.ndarray]) -> int:
+    """Tokens of all batches of a step, those of other processes too: what its loss is divided by."""
+    return int(sum(corpus.table.tokens[rows].sum() for rows in step))
+
+
+def train_step(run: Run, batches: list[Batch], tokens: int, meter: TrainingMeter) -> tuple[bool, bool]:
+    """One step of the optimiser from this process's batches; returns whether to stop after it, and whether to save.
+
+    A step whose loss or gradient is not finite is left out and its utterances are listed.
 
     Raises:
-      EgretError: the loss is not finite; names the utterances.
+      EgretError: too many such steps in a row.
     """
-    step, optim = run.progress.step, run.options.optim
-    torch.manual_seed(hash((run.options.seed, step)) & 0x7FFFFFFF)
-    rate = learning_rate(step, run.steps, optim)
+    progress, options, ranks = run.progress, run.options, run.ranks
+    rate = learning_rate(progress.step, run.steps, options.optim, run.steps_per_epoch,
+                         plateau(progress.dev_losses, options.optim))  # fmt: skip
     for group in run.optimiser.param_groups:
         group["lr"] = rate
-    features = spec_augment(batch.features, batch.lengths, run.model.mean, run.options.specaugment)
-    loss = loss_of(run, features, batch)
-    if not torch.isfinite(loss):
-        raise EgretError(
-            f"the loss is {loss.item()} at step {step} (epoch {run.progress.epoch + 1}) on {', '.join(batch.ids[:5])}; "
-            f"try a lower --optim.lr or a longer --optim.warmup"
-        )
-    run.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), optim.clip_norm)
-    run.optimiser.step()
-    meter.step(run.progress, loss.item(), rate, float(norm), batch.seconds)
-    return loss.item()
-
-
-def loss_of(run: Run, features: Tensor, batch: Batch) -> Tensor:
-    """The loss per token of a batch whose features are given.
-
-    `intermediate` mixes in the loss on the encoder's middle, which keeps the lower half honest (Lee and Watanabe
-    2021, "Intermediate loss regularization for CTC-based speech recognition").
-    """
-    weight = run.options.intermediate
-    if weight:
-        log_probs, lengths, middle = run.model.with_middle(features, batch.lengths)
+    buffers = guards.Buffers.of(run.model)
+    own = gradients(run, batches, tokens)
+    ranks.sum_gradients(run.trained)
+    due = ranks.main and (
+        time.monotonic() - run.saved > options.save_minutes * 60
+        or (options.save_steps > 0 and (progress.step + 1) % options.save_steps == 0)
+    )
+    speech = sum(batch.seconds for batch in batches)
+    loss, speech, stop, save = ranks.sum([own, speech, bool(run.warned), due], run.device)
+    if run.scaler:
+        run.scaler.unscale_(run.optimiser)
+    norm = clip(run.trained, options.optim)
+    if math.isfinite(loss) and math.isfinite(norm):
+        make_step(run)
+        progress.loss_sum += loss * tokens
+        progress.tokens += tokens
+        progress.skipped_in_a_row = 0
     else:
-        log_probs, lengths = run.model(features, batch.lengths)
-    check = log_probs.sum()  # NaN or infinite where an output is: k2 would not look at such a batch
-    if not torch.isfinite(check):
-        return check
-    loss = run.loss(log_probs, lengths, batch)
-    if weight:
-        loss = (1 - weight) * loss + weight * run.loss(middle, lengths, batch)
-    return loss / batch.tokens
+        make_step(run, skip=True)
+        buffers.put_back()
+        skip(run, batches, loss, norm)
+    run.optimiser.zero_grad(set_to_none=True)
+    meter.step(progress, loss, rate, norm, speech)
+    return stop > 0, save > 0
 
 
-@torch.no_grad()
+def make_step(run: Run, skip: bool = False) -> None:
+    """Change the weights; a skipped step makes only the scale of fp16 smaller."""
+    if run.scaler:
+        run.scaler.step(run.optimiser)  # which looks for itself whether the gradients are finite
+        run.scaler.update()
+    elif not skip:
+        run.optimiser.step()
+    if run.average and not skip:
+        run.average.update(run.progress.step)
+
+
+def skip(run: Run, batches: list[Batch], loss: float, norm: float) -> None:
+    """List the utterances of a step that is left out.
+
+    Raises:
+      EgretError: too many in a row.
+    """
+    progress, options = run.progress, run.options
+    progress.skipped += 1
+    progress.skipped_in_a_row += 1
+    ids = [name for some in run.ranks.gather([name for batch in batches for name in batch.ids]) for name in some]
+    listed = options.out / SKIPPED
+    if run.ranks.main:
+        row = {"epoch": progress.epoch + 1, "step": progress.step, "loss": str(loss), "norm": str(norm), "ids": ids}
+        with open(listed, "a", encoding="utf-8") as out:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+        log.warning("step %d left out: loss %s, gradient norm %s, on %s", progress.step, loss, norm, guards.describe(ids))
+    if progress.skipped_in_a_row > options.max_skipped:
+        raise EgretError(
+            f"{progress.skipped_in_a_row} steps in a row without a finite loss and gradient, the last on "
+            f"{guards.describe(ids)} (all in {listed}); try a lower --optim.lr or a longer --optim.warmup"
+            + (", or --precision bf16" if options.precision == "fp16" else "")
+        )
+
+
+def gradients(run: Run, batches: list[Batch], tokens: int) -> float:
+    """Add up the gradients of batches; returns their part of the loss per token of the whole step.
+
+    A batch for which the memory is too small is divided once, and the step begun again.
+
+    Raises:
+      EgretError: the memory is too small for half a batch.
+    """
+    divided: set[int] = set()
+    while True:
+        place = 0
+        try:
+            loss = 0.0
+            for place, batch in enumerate(batches):
+                loss += backward(run, batch, tokens, place, halve=place in divided)
+            return loss
+        except RuntimeError as error:
+            if not guards.out_of_memory(error):
+                raise
+            batch = batches[place]
+            if place in divided or len(batch.ids) == 1:
+                raise EgretError(
+                    f"memory is too small even for half of a batch, {guards.describe(batch.ids)}; "
+                    f"lower --batch.max-duration"
+                ) from None
+            log.warning("out of memory on %s: divided in two", guards.describe(batch.ids))
+            divided.add(place)
+        run.optimiser.zero_grad(set_to_none=True)
+        if run.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def backward(run: Run, batch: Batch, tokens: int, place: int, halve: bool) -> float:
+    """Add the gradient of a batch, whole or in two halves, to those that are there; returns its part of the loss."""
+    number = run.ranks.rank + place * run.ranks.size  # of the batch in the step, however it is divided over processes
+    torch.manual_seed(hash((run.options.seed, run.progress.step, number)) & 0x7FFFFFFF)
+    total = 0.0
+    for part in guards.halves(batch) if halve else [batch]:
+        loss = run.objective(part.to(run.device)) / tokens
+        value = float(loss.detach())
+        if math.isfinite(value):  # otherwise the step is left out anyhow, and some losses have no gradient then
+            (run.scaler.scale(loss) if run.scaler else loss).backward()
+        total += value
+    return total
+
+
 def dev_loss(run: Run) -> float:
-    """The loss per token over the dev part."""
+    """The loss per token over the dev part, with the weights that are kept."""
     assert run.dev is not None
+    run.ranks.mean_buffers(run.model)
+    if run.average:
+        with run.average.in_place():
+            return _dev_loss(run, run.dev)
+    return _dev_loss(run, run.dev)
+
+
+def _dev_loss(run: Run, dev: Corpus) -> float:
     run.model.eval()
+    batches = plan_batches(dev.table, run.options.batch, seed=0, epoch=run.options.batch.sorted_epochs)
+    own = batches[run.ranks.rank :: run.ranks.size]
     total, tokens = 0.0, 0
-    for rows in plan(run.dev.table, run.options.batch, seed=0, epoch=0):
-        batch = run.dev.load(rows).to(run.device)
-        log_probs, lengths = run.model(batch.features, batch.lengths)
-        total += run.loss(log_probs, lengths, batch).item()
+    for batch in load_batches(dev, own, (), run.options.workers):
+        total += run.objective.plain(batch.to(run.device)).item()
         tokens += batch.tokens
+    total, tokens = run.ranks.sum([total, tokens], run.device)
     return total / tokens
 
 
@@ -222,7 +420,7 @@ def finish(run: Run) -> list[str]:
     if run.dev and run.options.average_of == "best":
         epochs = checkpoints.best(epochs)
     chosen = [path for path, _ in epochs[: run.options.average]]
-    if len(chosen) < min(run.options.average, run.options.epochs):
+    if len(chosen) < min(run.options.average, run.progress.epoch):
         log.warning(
             "only %d checkpoints are left to average, where --average asks for %d", len(chosen), run.options.average
         )

@@ -13,20 +13,17 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from itertools import groupby
 from pathlib import Path
 
 from egret.base.errors import EgretError, first_few
 from egret.base.log import log, progress
 from egret.base.options import option, runtime
 from egret.base.program import main
-from egret.corpus.download import fetch, unpack
-from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
-from egret.corpus.published import no_corpus, or_by_hand
+from egret.corpus.download import unpack
+from egret.corpus.mandarin import spoken
+from egret.corpus.prepare import Parts, Utterance, prepare_step
+from egret.corpus.published import PublishedOptions, fetch_archives, found_in, nested
 from egret.lang.lexicon import first_pronunciations, read_lexicon
-from egret.lang.normalise import normalise
-from egret.lang.pinyin import initial_final, is_han, is_syllable, to_syllables
 
 URL = "https://www.openslr.org/resources/33"
 # OpenSLR publishes no checksums; these are what other toolkits compare their downloads with.
@@ -38,9 +35,8 @@ SPEAKER = re.compile(r"S\d{4}(?=W\d)")  # within BAC009S0002W0122
 
 
 @dataclass(kw_only=True)
-class Options(PrepareOptions):
+class Options(PublishedOptions):
     normaliser: str = option("mandarin", "what every transcript passes through")
-    download: Path = runtime(Path("download"), "folder to download into when there is no --corpus")
     url: str = runtime(URL, "folder to download from")
     unpacked: Path = runtime(
         Path("data/wav"), "folder to unpack the speakers' archives into, which the corpus may have"
@@ -54,12 +50,7 @@ def obtain(options: Options) -> None:
       EgretError: it cannot be downloaded, or an archive is damaged; says how to go on.
     """
     if not options.corpus and not find_corpus(options.download):
-        for name, md5 in MD5.items():
-            archive = options.download / f"{name}.tgz"
-            url = f"{options.url}/{name}.tgz"
-            with or_by_hand(url, archive, CORPUS):
-                fetch(url, archive, md5=md5 if options.url == URL else None)
-            unpack(archive, options.download / name)
+        fetch_archives(MD5, options.url, URL, options.download)
     unpack_speakers(options)
 
 
@@ -100,7 +91,7 @@ def speaker_name(utterance: str) -> str:
 
 def find_corpus(folder: Path) -> Path | None:
     """The folder data_aishell/, at or up to two levels below `folder`."""
-    places = (folder, folder / CORPUS, folder / CORPUS / CORPUS)
+    places = nested(folder, CORPUS)
     named = (place for place in places if place.name == CORPUS and (place / "wav").is_dir())  # without a transcript
     return next((place for place in places if (place / TRANSCRIPT).is_file()), next(named, None))
 
@@ -118,13 +109,7 @@ def corpus_of(options: Options) -> Path:
     Raises:
       EgretError: there is none, or the transcript or the recordings are missing in it.
     """
-    given = Path(options.corpus or options.download)
-    folder = find_corpus(given)
-    if folder is None:
-        what = no_corpus(given, f"no {CORPUS}/{TRANSCRIPT} in it")
-        raise EgretError(
-            f"{given}: {what}; give --corpus DIR, the folder {CORPUS}/ of OpenSLR 33, or one that holds it"
-        )
+    folder = found_in(options.given, find_corpus, f"no {CORPUS}/{TRANSCRIPT} in it", f"{CORPUS}/ of OpenSLR 33")
     missing = [name for name in (TRANSCRIPT, "wav") if not (folder / name).exists()]
     if missing:
         raise EgretError(f"{folder}: lacks {first_few(missing)}; unpack the whole of {CORPUS}.tgz")
@@ -188,62 +173,6 @@ def list_parts(options: Options) -> Parts:
         problem = f"{transcript} names it and there is no recording {name}.wav"
         parts["train"].append(Utterance(name, transcript, texts[name], "", problem=problem, reason="no recording"))
     return {part: sorted(listed, key=lambda each: each.id) for part, listed in parts.items()}
-
-
-def spoken(text: str, normaliser: str, lexicon: dict[str, list[str]]) -> dict[str, str]:
-    """What is spoken in a text: toned syllables by phrase, and phones as the corpus's lexicon has its words, or without
-    one those of the syllables. Phones are left out where the lexicon lacks a character."""
-    words = segmented(text, normaliser)
-    syllables: list[str] = []
-    for alone, run in groupby(words, lambda word: len(word) == 1):  # characters that stand alone are read together
-        for part in [tuple(run)] if alone else zip(run):
-            syllables += syllables_of(part)
-    if lexicon:
-        known = [spelled(word, lexicon) for word in words]
-        phones = [phone for word in known for phone in word] if all(known) else []
-    else:
-        phones = [phone for name in syllables for phone in phones_of(name)]
-    return {name: " ".join(units) for name, units in (("syllables", syllables), ("phones", phones)) if units}
-
-
-@cache
-def syllables_of(words: tuple[str, ...]) -> list[str]:
-    """`to_syllables`, once for what occurs again and again in a hundred thousand sentences."""
-    return to_syllables(words)
-
-
-@cache
-def phones_of(syllable: str) -> list[str]:
-    """Initial and final; a Latin word's name as it is."""
-    return initial_final(syllable) if is_syllable(syllable) else [syllable]
-
-
-def segmented(text: str, normaliser: str) -> list[str]:
-    """The words of a normalised text as the transcript divides them; Latin words apart from Chinese ones."""
-    whole = normalise(text, normaliser).split()
-    apart = [normalise(word, normaliser).split() for word in text.split()]
-    if [unit for units in apart for unit in units] != whole:  # a number is read with what follows
-        apart = [whole]
-    words = []
-    for units in apart:
-        for han, run in groupby(units, lambda unit: all(map(is_han, unit))):
-            group = list(run)
-            words += ["".join(group)] if han else group
-    return words
-
-
-def spelled(word: str, lexicon: dict[str, list[str]]) -> list[str]:
-    """The phones of a word, of the longest words in it where the lexicon lacks it; none where it lacks a character."""
-    phones: list[str] = []
-    place = 0
-    while place < len(word):
-        ends = range(len(word), place, -1)
-        end = next((end for end in ends if word[place:end] in lexicon), 0)
-        if not end:
-            return []
-        phones += lexicon[word[place:end]]
-        place = end
-    return phones
 
 
 def resources(options: Options) -> dict[str, str]:

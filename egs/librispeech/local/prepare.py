@@ -15,8 +15,10 @@ from egret.base.errors import EgretError, UsageError, first_few, nearest
 from egret.base.log import log
 from egret.base.options import option, runtime
 from egret.base.program import main
+from egret.corpus.divide import halves
 from egret.corpus.download import fetch, unpack
-from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
+from egret.corpus.prepare import Parts, Utterance, prepare_step
+from egret.corpus.published import PublishedOptions, no_corpus
 
 URL = "https://www.openslr.org/resources/12"
 FOLDER = "LibriSpeech"
@@ -32,12 +34,11 @@ MD5 = {  # as published beside the archives in md5sum.txt
 
 
 @dataclass(kw_only=True)
-class Options(PrepareOptions):
+class Options(PublishedOptions):
     train_parts: list[str] = option(["train-clean-100", "train-clean-360", "train-other-500"], "parts to train on")
     dev_parts: list[str] = option(["dev-clean", "dev-other"], "parts to choose parameters on")
     test_parts: list[str] = option(["test-clean", "test-other"], "parts to test on")
     normaliser: str = option("upper", "what every transcript passes through; they are upper case without punctuation")
-    download: Path = runtime(Path("download"), "folder to download into when there is no --corpus")
     url: str = runtime(URL, "where to download <part>.tar.gz from")
 
     def __post_init__(self) -> None:
@@ -95,10 +96,21 @@ def list_parts(options: Options) -> Parts:
     if shared:
         for part in shared:
             log.info("%s: is dev and test; about half of each speaker's chapters become dev, the others test", part)
-        halves = [divide(listed[part]) for part in shared]
-        parts["dev"], parts["test"] = ([each for half in side for each in half] for side in zip(*halves, strict=True))
+        divided = [divide(listed[part]) for part in shared]
+        parts["dev"], parts["test"] = ([each for half in side for each in half] for side in zip(*divided, strict=True))
     parts |= {part: listed[part] for part in [*options.dev_parts, *options.test_parts] if part not in shared}
     return parts
+
+
+def divide(utterances: list[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
+    """Dev and test from one part: whole chapters, as many of each speaker's to either as can be.
+
+    Raises:
+      EgretError: there is only one chapter.
+    """
+    if (chapters := len({each.audio.parent for each in utterances})) < 2:
+        raise EgretError(f"a part of {chapters} chapters cannot be divided into dev and test; name two parts")
+    return halves(utterances, lambda each: each.audio.parent.name)
 
 
 def folders(options: Options) -> dict[str, Path]:
@@ -107,15 +119,11 @@ def folders(options: Options) -> dict[str, Path]:
     Raises:
       EgretError: parts are not there; names them, and what is there.
     """
-    given = Path(options.corpus or options.download)
+    given = options.given
     found = {part: find_part(given, part) for part in options.parts}
     if missing := [part for part, folder in found.items() if folder is None]:
-        if not given.is_dir():
-            what = "no such folder"
-        else:
-            found_parts = [part for part in MD5 if find_part(given, part)]
-            there = found_parts or sorted(entry.name for entry in os.scandir(given))
-            what = f"lacks {first_few(missing, 7)} ({f'it holds {first_few(there, 7)}' if there else 'empty'})"
+        there = [part for part in MD5 if find_part(given, part)]
+        what = no_corpus(given, f"lacks {first_few(missing, 7)}", there)
         raise EgretError(
             f"{given}: {what}; give --corpus DIR, the folder {FOLDER}/ of OpenSLR 12 or one that holds it, and name "
             f"the parts to use with --train-parts, --dev-parts and --test-parts"
@@ -175,36 +183,6 @@ def read_transcripts(path: Path) -> Iterator[tuple[str, str]]:
         if line.strip():
             name, _, text = line.strip().partition(" ")
             yield name, text
-
-
-def divide(utterances: list[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """Dev and test from one part: whole chapters, as many of each speaker's to either as can be.
-
-    A speaker's chapters are dealt longest first, each to the half with fewer chapters of this speaker, and of equals to
-    the one with fewer utterances of all: so a speaker with one chapter is in one half only.
-
-    Raises:
-      EgretError: there is only one chapter.
-    """
-    sizes = Counter((each.speaker, each.audio.parent.name) for each in utterances)
-    if len(sizes) < 2:
-        raise EgretError(f"a part of {len(sizes)} chapters cannot be divided into dev and test; name two parts")
-    speakers = sorted({speaker for speaker, _ in sizes}, key=lambda name: (len(name), name))
-    dev: set[tuple[str, str]] = set()
-    total = [0, 0]
-    for speaker in speakers:
-        read = [chapter for chapter in sizes if chapter[0] == speaker]
-        dealt = [0, 0]
-        for chapter in sorted(read, key=lambda each: (-sizes[each], each)):
-            side = min((0, 1), key=lambda half: (dealt[half], total[half]))
-            dealt[side] += 1
-            total[side] += sizes[chapter]
-            if side == 0:
-                dev.add(chapter)
-    halves: tuple[list[Utterance], list[Utterance]] = ([], [])
-    for each in utterances:
-        halves[(each.speaker, each.audio.parent.name) not in dev].append(each)
-    return halves
 
 
 STEP = prepare_step(

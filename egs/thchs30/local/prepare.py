@@ -2,14 +2,11 @@
 """Stage 0 of THCHS-30: find or download the corpus, list its utterances, check them, write cuts and dictionaries.
 
 `train`, `dev` and `test` link to `data/*.wav` and `data/*.wav.trn`, whose three lines are words, toned syllables and
-phones. For `--task word` the words are the text, and the other two lines are kept with each cut (custom["syllables"],
-custom["phones"]); for `--task phone` the phones are the text. Dictionaries of phones and of syllables, and the
-corpus's own 3-gram, are left beside the cuts.
+phones. For `--task word` the words are the text, and the other two lines are in the supervision's `custom`; for `--task
+phone` the phones are the text. Dictionaries of phones and syllables, and the corpus's 3-gram, are left beside the cuts.
 """
 
-import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,30 +18,28 @@ from egret.base.log import log
 from egret.base.options import option, runtime
 from egret.base.program import main
 from egret.corpus import text_file
-from egret.corpus.download import fetch, unpack
-from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
-from egret.corpus.published import check_words, no_corpus, or_by_hand
+from egret.corpus.divide import hold_out, say_shared
+from egret.corpus.mandarin import lexicons
+from egret.corpus.prepare import Parts, Utterance, prepare_step
+from egret.corpus.published import PublishedOptions, check_words, fetch_archives, followed, found_in, nested
+from egret.lang.lexicon import Lexicon, write_lexicon
 
 URL = "http://www.openslr.org/resources/18"
 FOLDER = "data_thchs30"
 # No sum is published with the archives; other toolkits check for these.
 ARCHIVES = {FOLDER: "2d2252bde5c8429929e1841d4cb95e90", "resource": "c0b2a565b4970a0c4fe89fefbf2d97e1"}
 PARTS = ("train", "dev", "test")
+RESOURCE = ("resource/dict", "resource/resource/dict")
 LINES = ("words", "syllables", "phones")
-LINK_BYTES = 200  # a file that is smaller may be a link's text; the shortest transcript is longer
+UNSAID = "neither a dictionary nor a transcript tells how {} is pronounced"
 MARKS = {"<s>", "</s>", "<eps>", "<unk>", "<UNK>", "<SPOKEN_NOISE>", "SIL", "sil", "#"}  # in dictionaries, not words
-
-Pronunciations = dict[str, list[tuple[str, ...]]]
 
 
 @dataclass(kw_only=True)
-class Options(PrepareOptions):
-    download: Path = runtime(Path("download"), "folder to download into when there is no --corpus")
+class Options(PublishedOptions):
     url: str = runtime(URL, "folder to download data_thchs30.tgz and resource.tgz from")
     task: Literal["word", "phone"] = option("word", "what is recognised, and counted as an error")
-    dev: Literal["published", "sentences"] = option(
-        "published", "the dev part of the corpus, or sentences that nobody reads in train"
-    )
+    dev: Literal["published", "sentences"] = option("published", "the corpus's dev, or sentences that train has not")
     dev_seed: int = option(1, "of --dev sentences", minimum=0)
 
 
@@ -56,19 +51,15 @@ def obtain(options: Options) -> None:
     """
     if options.corpus or find_corpus(options.download):
         return
-    for name, md5 in ARCHIVES.items():
-        archive, url = options.download / f"{name}.tgz", f"{options.url}/{name}.tgz"
-        with or_by_hand(url, archive, FOLDER):
-            fetch(url, archive, md5=md5 if options.url == URL else None)
-            unpack(archive, options.download / name)
+    fetch_archives(ARCHIVES, options.url, URL, options.download)
     if not find_corpus(options.download):
         raise EgretError(f"{options.download}: no train/, dev/ and test/ in {FOLDER}.tgz; remove it, check --url")
 
 
 def find_corpus(folder: Path) -> Path | None:
     """The folder that holds train/, dev/ and test/, at or up to two levels below `folder`."""
-    for place in (folder, folder / FOLDER, folder / FOLDER / FOLDER):
-        if sum((place / part).is_dir() for part in ("data", *PARTS)) > 1 and (place / "train").is_dir():
+    for place in nested(folder, FOLDER):
+        if (place / "train").is_dir() and any((place / part).is_dir() for part in ("data", *PARTS[1:])):
             return place
     return None
 
@@ -79,11 +70,8 @@ def corpus_of(options: Options) -> Path:
     Raises:
       EgretError: there is none, or parts are missing in it; names them.
     """
-    given = Path(options.corpus or options.download)
-    folder = find_corpus(given)
-    if folder is None:
-        what = no_corpus(given, f"no train/, dev/ and test/ in it or in {FOLDER}/")
-        raise EgretError(f"{given}: {what}; give --corpus DIR, the folder {FOLDER}/ of THCHS-30, or one that holds it")
+    lacks = f"no train/, dev/ and test/ in it or in {FOLDER}/"
+    folder = found_in(options.given, find_corpus, lacks, f"{FOLDER}/ of THCHS-30")
     if missing := [f"{part}/" for part in PARTS if not (folder / part).is_dir()]:
         raise EgretError(f"{folder}: lacks {first_few(missing)}; unpack the whole of {FOLDER}.tgz")
     for part in PARTS:
@@ -93,14 +81,8 @@ def corpus_of(options: Options) -> Path:
 
 
 def target(path: Path) -> Path:
-    """The file itself, also where links were unpacked as texts such as `../data/A2_0.wav.trn`, or not at all."""
-    if not path.is_file():
-        return path.parents[1] / "data" / path.name
-    if path.stat().st_size < LINK_BYTES:
-        content = path.read_bytes().strip()
-        if content.startswith(b"../") and b"\n" not in content:
-            return path.parents[1] / os.fsdecode(content[3:])
-    return path
+    """The file itself, also where links were unpacked as texts or not at all."""
+    return followed(path) if path.is_file() else path.parents[1] / "data" / path.name
 
 
 read_text = cache(partial(text_file.read_text, fallback="gbk"))
@@ -137,8 +119,7 @@ def list_part(folder: Path, part: str, task: str) -> list[Utterance]:
             reason, problem = "no recording", f"{base}.wav.trn is there, {base}.wav is not"
         spoken = {} if task == "phone" else {name: lines[name] for name in LINES[1:] if name in lines}
         text = lines.get("phones" if task == "phone" else "words", "")
-        speaker = base.partition("_")[0]
-        utterances.append(Utterance(base, audio, text, speaker, language="Chinese", problem=problem,
+        utterances.append(Utterance(base, audio, text, base.partition("_")[0], language="Chinese", problem=problem,
                                     reason=reason, custom=spoken))  # fmt: skip
     return utterances
 
@@ -148,17 +129,10 @@ def list_parts(options: Options) -> Parts:
     parts = dict(divided(folder, options.task, options.dev, options.dev_seed))
     if options.task == "word":
         # In dev and test such a word is an error of the recogniser's, so the utterance stays.
-        known = set.intersection(*map(set, dictionaries(folder, options.dev, options.dev_seed)))
-        parts["train"] = [check_words(each, known, options.normaliser, unsaid) for each in parts["train"]]
-    trained = {each.text for each in parts["train"]}
-    for part in PARTS[1:]:
-        if shared := sum(each.text in trained for each in parts[part]):
-            log.info("%s: %d of %d utterances are of sentences that train has too", part, shared, len(parts[part]))
+        known = set.intersection(*(set(dict(each)) for each in dictionaries(folder, options.dev, options.dev_seed)))
+        parts["train"] = [check_words(each, known, options.normaliser, UNSAID) for each in parts["train"]]
+    say_shared(parts)
     return parts
-
-
-def unsaid(words: str) -> str:
-    return f"neither a dictionary nor a transcript tells how {words} is pronounced"
 
 
 @cache
@@ -166,93 +140,42 @@ def divided(folder: Path, task: str, dev: str, seed: int) -> Parts:
     """The parts that are asked for, as their files are."""
     parts = {part: list_part(folder, part, task) for part in PARTS}
     listed = {each.id for utterances in parts.values() for each in utterances}
-    everything = {path.name.removesuffix(".wav") for path in (folder / "data").glob("*.wav")}
-    if left := sorted(everything - listed, key=order):
+    if left := sorted({path.stem for path in (folder / "data").glob("*.wav")} - listed, key=order):
         log.info("%d recordings of data/ are in no part and stay out: %s", len(left), first_few(left))
-    return held_out(parts, seed) if dev == "sentences" else parts
+    if dev == "sentences":  # whole ones, every reading of them in train and dev, about as many as dev had
+        pool = sorted(parts["train"] + parts["dev"], key=lambda each: order(each.id))
+        parts["train"], parts["dev"] = hold_out(pool, lambda each: str(order(each.id)[2]), len(parts["dev"]), seed)
+    return parts
 
 
-def held_out(parts: Parts, seed: int) -> Parts:
-    """The same with dev made of whole sentences, every reading of them in train and dev, about as many as dev had."""
-    pool = sorted(parts["train"] + parts["dev"], key=lambda each: order(each.id))
-    readings = Counter(order(each.id)[2] for each in pool)
-    chosen: set[int] = set()
-    wanted = len(parts["dev"])
-    for sentence in sorted(readings, key=lambda number: hashlib.sha256(f"{seed} {number}".encode()).digest()):
-        if wanted < readings[sentence] / 2:
-            break
-        chosen.add(sentence)
-        wanted -= readings[sentence]
-    return {
-        "train": [each for each in pool if order(each.id)[2] not in chosen],
-        "dev": [each for each in pool if order(each.id)[2] in chosen],
-        "test": parts["test"],
-    }
-
-
-def beside(options: Options) -> dict[str, str]:
+def more_files(options: Options) -> dict[str, str]:
     """Texts that later stages read: dictionaries and the 3-gram of the task, empty where the corpus has none."""
     folder = corpus_of(options)
-    model = folder / f"lm_{options.task}" / f"{options.task}.3gram.lm"
+    model = folder / f"lm_{options.task}/{options.task}.3gram.lm"
     texts = {"corpus.arpa": read_text(model) if model.is_file() else ""}
-    if options.task == "phone":
-        return texts
-    by_phone, by_syllable = dictionaries(folder, options.dev, options.dev_seed)
-    return {**texts, "lexicon_phone.txt": written(by_phone), "lexicon_syllable.txt": written(by_syllable)}
+    if options.task == "word":
+        names = ("lexicon_phone.txt", "lexicon_syllable.txt")
+        texts |= zip(names, map(write_lexicon, dictionaries(folder, options.dev, options.dev_seed)), strict=True)
+    return texts
 
 
 @cache
-def dictionaries(folder: Path, dev: str, seed: int) -> tuple[Pronunciations, Pronunciations]:
+def dictionaries(folder: Path, dev: str, seed: int) -> tuple[Lexicon, Lexicon]:
     """Words and characters in phones and in syllables: of the training transcripts, then of the dictionaries."""
-    by_phone, by_syllable, syllable_of = aligned(divided(folder, "word", dev, seed)["train"])
-    lost = {}  # each once, though several dictionaries may have it
-    for word, phones in dictionary(folder):
-        by_phone.setdefault(word, []).append(phones)
-        pairs = list(zip(phones[::2], phones[1::2], strict=False))
-        if len(phones) % 2 == 0 and all(pair in syllable_of for pair in pairs):
-            by_syllable.setdefault(word, []).append(tuple(syllable_of[pair] for pair in pairs))
-        else:
-            lost[word, phones] = word
+    whole = [each for each in divided(folder, "word", dev, seed)["train"] if not each.problem]
+    # Each sentence once, however many people read it.
+    sentences = dict.fromkeys((each.text, each.custom["syllables"], each.custom["phones"]) for each in whole)
+    by_phone, by_syllable, lost = lexicons(sentences, dictionary(folder))
     if lost:
         log.info("%d pronunciations have syllables that nobody says in train; lexicon_syllable.txt is without them: %s",
-                 len(lost), first_few(dict.fromkeys(lost.values())))  # fmt: skip
+                 len(lost), first_few(dict.fromkeys(lost)))  # fmt: skip
     return by_phone, by_syllable
-
-
-def aligned(utterances: list[Utterance]) -> tuple[Pronunciations, Pronunciations, dict[tuple[str, str], str]]:
-    """Words and characters of transcripts in phones and in syllables, and the syllable of two phones.
-
-    A character is a syllable and a syllable two phones in all but a few transcripts, which are passed over. Of several
-    pronunciations the commonest comes first.
-    """
-    heard: dict[str, Counter[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
-    syllables: dict[tuple[str, str], Counter[str]] = {}
-    complete = [each for each in utterances if not each.problem]
-    # Each sentence once, however many people read it.
-    for text, *lines in dict.fromkeys((each.text, *(each.custom[name] for name in LINES[1:])) for each in complete):
-        words, (said, phones) = text.split(), map(str.split, lines)
-        if len("".join(words)) != len(said) or 2 * len(said) != len(phones):
-            continue
-        for place, syllable in enumerate(said):
-            syllables.setdefault((phones[2 * place], phones[2 * place + 1]), Counter())[syllable] += 1
-        at = 0
-        for word in words:
-            for start, end in {(0, len(word)), *((start, start + 1) for start in range(len(word)))}:
-                first, last = at + start, at + end
-                spoken = (tuple(phones[2 * first : 2 * last]), tuple(said[first:last]))
-                heard.setdefault(word[start:end], Counter())[spoken] += 1
-            at += len(word)
-    ordered = {word: [spoken for spoken, _ in heard[word].most_common()] for word in sorted(heard)}
-    by_phone = {word: [phones for phones, _ in spoken] for word, spoken in ordered.items()}
-    by_syllable = {word: [said for _, said in spoken] for word, spoken in ordered.items()}
-    return by_phone, by_syllable, {pair: counts.most_common(1)[0][0] for pair, counts in syllables.items()}
 
 
 def dictionary(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Words and phones of lm_word/ and, where it lies beside the corpus, of resource/, without marks."""
-    places = [folder / "lm_word", *(up / place for up in (folder, folder.parent, folder.parent.parent)
-                                    for place in ("resource/dict", "resource/resource/dict"))]  # fmt: skip
-    found = [place / "lexicon.txt" for place in places if (place / "lexicon.txt").is_file()]
+    beside = [up / place for up in (folder, folder.parent, folder.parent.parent) for place in RESOURCE]
+    found = [path for place in (folder / "lm_word", *beside) if (path := place / "lexicon.txt").is_file()]
     if not found:
         log.warning("%s: neither lm_word/lexicon.txt nor resource/; the words are those of the transcripts", folder)
     for path in found:
@@ -262,18 +185,13 @@ def dictionary(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
                 yield word, tuple(phones)
 
 
-def written(lexicon: Pronunciations) -> str:
-    lines = dict.fromkeys(f"{word} {' '.join(spoken)}\n" for word in lexicon for spoken in lexicon[word])
-    return "".join(lines)
-
-
 STEP = prepare_step(
     name="prepare_thchs30",
     version=1,
     options_class=Options,
     list_parts=list_parts,
     obtain=obtain,
-    more_files=beside,
+    more_files=more_files,
     description=__doc__ or "",
     example="local/prepare.py --corpus /data/data_thchs30 --out data/cuts",
 )

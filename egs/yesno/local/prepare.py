@@ -14,8 +14,8 @@ from egret.base.log import log
 from egret.base.options import runtime
 from egret.base.program import main
 from egret.corpus.download import fetch, unpack
-from egret.corpus.prepare import Parts, PrepareOptions, Utterance, prepare_step
-from egret.corpus.published import or_by_hand
+from egret.corpus.prepare import Parts, Utterance, prepare_step
+from egret.corpus.published import PublishedOptions, nested, or_by_hand
 
 URL = "http://www.openslr.org/resources/1/waves_yesno.tar.gz"
 SHA256 = "c3f49e0cca421f96b75b41640749167b52118f232498667ca7a5f9416aef8e73"
@@ -25,8 +25,7 @@ WORDS = {"1": "YES", "0": "NO"}
 
 
 @dataclass(kw_only=True)
-class Options(PrepareOptions):
-    download: Path = runtime(Path("download"), "folder to download into when there is no --corpus")
+class Options(PublishedOptions):
     url: str = runtime(URL, "where to download from")
 
 
@@ -46,14 +45,14 @@ def obtain(options: Options) -> None:
 
 def find_waves(folder: Path) -> Path | None:
     """The folder with the recordings, at or up to two levels below `folder`."""
-    for place in (folder, folder / FOLDER, folder / FOLDER / FOLDER):
+    for place in nested(folder, FOLDER):
         if any(place.glob("[01]_*.wav")):
             return place
     return None
 
 
 def list_parts(options: Options) -> Parts:
-    given = Path(options.corpus or options.download)
+    given = options.given
     folder = find_waves(given)
     if folder is None:
         what = "no recordings such as 1_0_1_1_0_0_1_0.wav in it" if given.is_dir() else "no such folder"

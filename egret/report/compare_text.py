@@ -1,0 +1,114 @@
+"""Two experiments beside each other on the screen."""
+
+from collections.abc import Sequence
+
+from egret.report.compare import LETTERS, Comparison, Experiment, Test
+from egret.scoring.tables import columns, rate
+
+EPOCHS = 20  # rows of the table of epochs, about
+TEST_COLUMNS = ["part", "", "utterances", "A %", "B %", "B - A [95 %]", "B fewer in", "p", ""]
+HOW = (
+    "B - A: difference in points, and where 95 % of the resamplings of the utterances put it (paired bootstrap); "
+    "B fewer in: share of the resamplings in which B has fewer errors; p: matched-pairs test, two-sided"
+)
+
+
+def as_text(found: Comparison) -> str:
+    """All of it, section by section."""
+    names = [f"{letter}: {each.folder}" for letter, each in zip(LETTERS, found.experiments, strict=True)]
+    sections = [
+        "\n".join(names) + "\n",
+        titled("Configuration", differing(found.config) or "the same\n"),
+        titled("Software", differing(found.software)),
+        titled("Training", differing(found.training)),
+        titled("Loss per token", epochs(found)),
+        titled("Scores (* the best method of each)", scores(found.experiments)),
+        titled("Paired test, by the best method of each", tests(found.tests)),
+        "".join(f"note: {note}\n" for note in found.notes),
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def titled(title: str, content: str) -> str:
+    return f"{title}\n{content}" if content else ""
+
+
+def differing(rows: Sequence[tuple[str, str, str]]) -> str:
+    return columns(["", *LETTERS], [list(row) for row in rows]) if rows else ""
+
+
+def epochs(found: Comparison) -> str:
+    """Losses of some twenty epochs, the best ones and the last among them."""
+    if not found.epochs:
+        return ""
+    last = len(found.epochs)
+    best = {letter: lowest([(epoch.dev[place], epoch.number) for epoch in found.epochs])
+            for place, letter in enumerate(LETTERS)}  # fmt: skip
+    chosen = {round(1 + step * (last - 1) / max(1, EPOCHS - 1)) for step in range(EPOCHS)}
+    chosen |= {each[1] for each in best.values() if each}
+    rows = [[str(epoch.number), *map(number, [*epoch.train, *epoch.dev])] for epoch in found.epochs
+            if epoch.number in chosen]  # fmt: skip
+    said = [f"{letter} {each[0]:.4f} in epoch {each[1]}" for letter, each in best.items() if each]
+    table = columns(["epoch", "train A", "train B", "dev A", "dev B"], rows)
+    return table + (f"lowest on dev: {', '.join(said)}\n" if said else "")
+
+
+def lowest(losses: Sequence[tuple[float | None, int]]) -> tuple[float, int] | None:
+    """The lowest loss and its epoch, the first of equals."""
+    return min(((loss, epoch) for loss, epoch in losses if loss is not None), default=None)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def score_rows(experiments: Sequence[Experiment], mark: str) -> list[list[str]]:
+    """Part, method, WER and CER of both, each with its interval, of all that was decoded in either."""
+    by_key = [{(score["part"], score["method"]): score for score in each.scores} for each in experiments]
+    keys = sorted({key for scores_of in by_key for key in scores_of})
+    rows = []
+    for part, method in keys:
+        cells = []
+        for metric in ("wer", "cer"):
+            for each, scores_of in zip(experiments, by_key, strict=True):
+                score = scores_of.get((part, method))
+                best = bool(score) and each.best.get("method") == method
+                cells.append(
+                    rate(score[metric], score["ci95"][metric]) + (f" {mark}" if best else "") if score else "-"
+                )
+        rows.append([part, method, *cells])
+    return rows
+
+
+def scores(experiments: Sequence[Experiment]) -> str:
+    rows = score_rows(experiments, "*")
+    return columns(["part", "method", "WER % A", "WER % B", "CER % A", "CER % B"], rows) if rows else ""
+
+
+def test_rows(tests: Sequence[Test]) -> list[list[str]]:
+    """The cells below TEST_COLUMNS."""
+    rows = []
+    for test in tests:
+        start, end = [test.part, test.metric.upper()], [test.verdict]
+        found = test.found
+        if found is None:
+            rows.append([*start, *["-"] * 6, *end])
+            continue
+        rows.append([
+            *start,
+            str(found.utterances),
+            *(f"{each:.2f}" for each in found.rates),
+            f"{found.difference:+.2f} [{found.ci95[0]:+.2f}, {found.ci95[1]:+.2f}]",
+            f"{100 * found.fewer[0]:.1f} %",
+            "-" if found.p is None else f"{found.p:.2g}",
+            *end,
+        ])  # fmt: skip
+    return rows
+
+
+def tests(found: Sequence[Test]) -> str:
+    if not found:
+        return ""
+    notes = "".join(f"{test.part}: {test.note}\n" for test in found if test.note)
+    explained = f"({HOW})\n" if any(test.found for test in found) else ""
+    return columns(TEST_COLUMNS, test_rows(found)) + notes + explained

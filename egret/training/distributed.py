@@ -1,0 +1,217 @@
+"""Several processes that train one model, each on batches of its own: started by torchrun, on one machine or more.
+
+Every process computes the gradients of its batches; then they are added up, and every process makes the same step.
+This is what PyTorch's DistributedDataParallel does, but for one thing: gradients are added up when all of a step's
+batches are through, not while the last one is on its way back. So a process that runs out of memory can divide its
+batch while the others wait, and one that has no batch left in an epoch adds nothing.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from egret.base.errors import EgretError, UsageError
+from egret.base.files import read_json
+from egret.training.options import TrainOptions
+from egret.base.program import AGAIN
+from egret.training.signals import Interrupted
+
+# What the processes leave for the one that started them, in the experiment's folder.
+RESULT = ".result.{node}.json"
+STOP = ".stop"
+PATIENCE = timedelta(minutes=30)  # the first process may have to read a large manifest
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which of how many processes this one is; `local` counts those of this machine."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+    @property
+    def main(self) -> bool:
+        """Whether it is the one that writes files and talks."""
+        return self.rank == 0
+
+    def sum(self, values: Iterable[float], device: torch.device) -> list[float]:
+        """Numbers added up over the processes, in double precision."""
+        total = torch.tensor(list(values), dtype=torch.float64, device=device)
+        if self.size > 1:
+            distributed.all_reduce(total)
+        return total.tolist()
+
+    def sum_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
+        """Add up the gradients of all processes; where a process has none for a parameter, they are zeros."""
+        if self.size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self._in_one_piece([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+    def mean_buffers(self, model: torch.nn.Module) -> None:
+        """Running statistics, which every process takes of its own batches, become their mean."""
+        if self.size == 1:
+            return
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        if buffers:
+            self._in_one_piece(buffers)
+            for buffer in buffers:
+                buffer.div_(self.size)
+
+    def share_weights(self, model: torch.nn.Module) -> None:
+        """All processes take the weights of the first."""
+        if self.size > 1:
+            for tensor in model.state_dict().values():
+                distributed.broadcast(tensor, src=0)
+
+    def gather(self, value: Any) -> list[Any]:
+        """A small value of each process, in the order of the ranks."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        distributed.all_gather_object(found, value)
+        return found
+
+    @staticmethod
+    def _in_one_piece(tensors: list[Tensor]) -> None:
+        """Add tensors up over the processes: one message costs less than many."""
+        joined = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        distributed.all_reduce(joined)
+        for tensor, part in zip(tensors, joined.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+@contextmanager
+def joined(options: TrainOptions) -> Iterator[Ranks]:
+    """This process among those that torchrun started, or alone."""
+    if "RANK" not in os.environ:
+        yield Ranks()
+        return
+    ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    if options.num_gpus:
+        torch.cuda.set_device(ranks.local)
+    distributed.init_process_group("nccl" if options.num_gpus else "gloo", timeout=PATIENCE)
+    try:
+        yield ranks
+    finally:
+        distributed.destroy_process_group()
+
+
+def choose_device(options: TrainOptions, ranks: Ranks) -> torch.device:
+    """The device that a process trains on.
+
+    Raises:
+      EgretError: more GPUs were asked for than PyTorch sees.
+    """
+    if not options.num_gpus:
+        return torch.device("cpu")
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen < options.num_gpus:
+        raise EgretError(
+            f"--num-gpus {options.num_gpus}: PyTorch sees {seen or 'no'} GPU{'s' if seen > 1 else ''}; "
+            f"utils/doctor.py says what is wrong, --num-gpus {seen} trains {'on those' if seen else 'on the CPU'}"
+        )
+    return torch.device("cuda", ranks.local)
+
+
+def start(options: TrainOptions) -> dict[str, Any]:
+    """Train in as many processes as were asked for, and wait for them; returns the counts that `train` gives.
+
+    Raises:
+      EgretError: what a process raised.
+      Interrupted: they were told to stop, and saved.
+    """
+    result, stop = options.out / RESULT.format(node=options.node), options.out / STOP
+    errors = options.out / "log" / f"workers.{options.node}.log"
+    for path in (result, *([stop] if options.node == 0 else [])):
+        path.unlink(missing_ok=True)
+    errors.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "torch.distributed.run", *meeting(options)]
+    command += ["--nproc_per_node", str(options.processes), "-m", "egret.training.worker", *sys.argv[1:]]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()])}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.processes)))
+    with open(errors, "w", encoding="utf-8") as stderr:
+        process = subprocess.Popen(command, env=environment, stderr=stderr)
+        with passed_on(process, stop):
+            process.wait()
+    said = read_json(result) if result.exists() else {}
+    result.unlink(missing_ok=True)
+    if options.node == 0:
+        stop.unlink(missing_ok=True)
+    if said.get("code") == AGAIN:
+        raise Interrupted(said["error"])
+    if "error" in said:
+        raise (UsageError if said["code"] == 2 else EgretError)(said["error"])
+    if process.returncode != 0:
+        raise EgretError(f"a training process ended with code {process.returncode}; {errors} says why")
+    return said.get("counts", {})
+
+
+def _python_path() -> list[str]:
+    return [path for path in [os.environ.get("PYTHONPATH", "")] if path]
+
+
+def meeting(options: TrainOptions) -> list[str]:
+    """How torchrun's processes find each other.
+
+    Raises:
+      UsageError: several machines, and nothing says which is the first.
+    """
+    if options.num_nodes == 1:
+        return ["--standalone", "--nnodes", "1"]
+    host, _, port = (options.rendezvous or slurm_host()).partition(":")
+    if not host:
+        raise UsageError(
+            "--num-nodes: say where the machines meet, --rendezvous HOST:PORT (of the first), and which one this is, "
+            "--node-rank; under srun both are known"
+        )
+    if not (port or "29400").isdigit():
+        raise UsageError(f"--rendezvous {options.rendezvous}: expected HOST:PORT")
+    nodes = ["--nnodes", str(options.num_nodes), "--node_rank", str(options.node)]
+    return [*nodes, "--master_addr", host, "--master_port", port or "29400"]
+
+
+def slurm_host() -> str:
+    """The first machine of a Slurm job, or "" outside one."""
+    nodes = os.environ.get("SLURM_JOB_NODELIST", "")
+    if not nodes:
+        return ""
+    try:
+        said = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return said.stdout.split("\n")[0]
+
+
+@contextmanager
+def passed_on(process: subprocess.Popen, stop: Path) -> Iterator[None]:
+    """While the processes work, a signal to stop is handed to them by a file that the first one looks for, for
+    they stop at the same step."""
+
+    def ask(number: int, frame: Any) -> None:
+        stop.write_text(json.dumps({"signal": signal.Signals(number).name}))
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,184 @@
+"""What keeps a training alive: batches that do not fit the memory, and those without a finite loss."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egret.base.errors import EgretError, first_few
+from egret.base.log import log
+from egret.training.data import Batch
+from egret.training.plan import Table
+
+USABLE = 0.9  # of the memory: allocators keep some that they cannot use
+CGROUP = [
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+]
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether this is PyTorch's, or k2's, error for want of memory, and no other."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    words = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
+    return any(each in str(error) for each in words)
+
+
+def halves(batch: Batch) -> list[Batch]:
+    """A batch as two, each with half of the utterances."""
+    middle = len(batch.ids) // 2
+
+    def part(chosen: slice) -> Batch:
+        lengths = batch.lengths[chosen]
+        return replace(
+            batch,
+            ids=batch.ids[chosen],
+            features=batch.features[chosen, : int(lengths.max())],
+            lengths=lengths,
+            targets=batch.targets[chosen],
+            texts=batch.texts[chosen],
+            spoken=batch.spoken[chosen],
+            seconds=batch.seconds * float(lengths.sum()) / float(batch.lengths.sum()),
+        )
+
+    return [part(slice(0, middle)), part(slice(middle, None))]
+
+
+def describe(ids: Sequence[str]) -> str:
+    """A batch in a message."""
+    return f"{len(ids)} utterance{'s' * (len(ids) != 1)} ({first_few(ids, 3)})"
+
+
+@dataclass
+class Buffers:
+    """A model's running statistics as they were, for a batch that must not count."""
+
+    model: torch.nn.Module
+    kept: list[Tensor]
+
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> "Buffers":
+        return cls(model, [buffer.detach().clone() for buffer in model.buffers()])
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        for buffer, kept in zip(self.model.buffers(), self.kept, strict=True):
+            buffer.copy_(kept)
+
+
+def largest(batches: list[np.ndarray], table: Table) -> list[np.ndarray]:
+    """The batches that ask for most: the longest with padding, and the one with most tokens."""
+    padded = [float(table.seconds[rows].max()) * len(rows) for rows in batches]
+    tokens = [int(table.tokens[rows].max()) * len(rows) for rows in batches]
+    places = dict.fromkeys([int(np.argmax(padded)), int(np.argmax(tokens))])
+    return [batches[place] for place in places]
+
+
+class MemoryCheck:
+    """Tries batches forward and backward, and says how much memory they take and what would fit."""
+
+    def __init__(self, device: torch.device, compute: Callable[[Batch], None], optimiser_bytes: int) -> None:
+        """`compute` does all of a step but the optimiser's part, which will take `optimiser_bytes` more."""
+        self.device, self.compute, self.optimiser_bytes = device, compute, optimiser_bytes
+
+    def __call__(self, batches: list[Batch], max_duration: float) -> None:
+        """Try batches, the largest first.
+
+        Raises:
+          EgretError: the largest does not fit; says what would.
+        """
+        peaks = {}
+        for batch in [batches[0], *(halves(batches[0]) if len(batches[0].ids) > 1 else []), *batches[1:]]:
+            seconds = padded_seconds(batch)
+            peaks[seconds] = max(peaks.get(seconds, 0), self.peak(batch))
+        total = self.total()
+        most = max(peaks)
+        if peaks[most] == 0:  # it is not measured here, or does not show beside the rest
+            log.info("the largest batch, %.0f s of speech with padding, fits", most)
+            return
+        fits = would_fit(peaks, total)
+        log.info(
+            "the largest batch, %.0f s of speech with padding: %.2f GB of %.1f GB%s",
+            most, peaks[most] / 1e9, total / 1e9,
+            f"; --batch.max-duration {fits:.0f} would fit" if fits else "",
+        )  # fmt: skip
+        if peaks[most] > total and fits:
+            log.warning("memory may run out: --batch.max-duration %.0f would fit, and it is %.0f", fits, max_duration)
+
+    def peak(self, batch: Batch) -> int:
+        """The most memory in bytes that a batch takes beside all that is there already.
+
+        Raises:
+          EgretError: not even the batch fits.
+        """
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+        before = 0 if on_gpu else resident("VmRSS")
+        if not on_gpu:
+            forget_peak()
+        try:
+            self.compute(batch.to(self.device))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise EgretError(
+                f"memory is too small for a batch of {padded_seconds(batch):.0f} s of speech with padding, "
+                f"{describe(batch.ids)}; lower --batch.max-duration (half of it, to begin with)"
+            ) from None
+        used = torch.cuda.max_memory_allocated(self.device) if on_gpu else max(0, resident("VmHWM") - before)
+        return used + self.optimiser_bytes if used else 0
+
+    def total(self) -> int:
+        """Bytes that training may use."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.get_device_properties(self.device).total_memory * USABLE)
+        return int(available() * USABLE)
+
+
+def padded_seconds(batch: Batch) -> float:
+    """Seconds of speech of a batch, padding included."""
+    return batch.seconds * batch.features.shape[0] * batch.features.shape[1] / float(batch.lengths.sum())
+
+
+def would_fit(peaks: dict[float, int], total: int) -> float:
+    """Seconds of speech with which the memory would be full: a straight line through the smallest and the largest
+    batch that were tried; 0 where they do not show one."""
+    small, large = min(peaks), max(peaks)
+    if large - small < 0.2 * large or peaks[large] <= peaks[small]:
+        return 0.0
+    slope = (peaks[large] - peaks[small]) / (large - small)
+    return max(0.0, large + (total - peaks[large]) / slope)
+
+
+def resident(name: str) -> int:
+    """Bytes of a line of /proc/self/status, such as VmRSS; 0 where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in lines if line.startswith(name + ":")]
+    return int(found[0]) * 1024 if found else 0
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin anew (proc(5), clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        log.debug("the peak of memory cannot be measured anew here")
+
+
+def available() -> int:
+    """Bytes of memory that this process may still take: the machine's, or what its control group leaves."""
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for limit, usage in CGROUP:
+        if limit.exists() and (text := limit.read_text().strip()) != "max" and usage.exists():
+            free.append(int(text) - int(usage.read_text()))
+    return max(0, min(free, default=0))

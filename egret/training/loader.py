@@ -1,0 +1,107 @@
+"""Batches loaded ahead by processes beside the trainer: the same ones in the same order however many these are."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from itertools import islice
+from multiprocessing.connection import wait
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed
+
+from egret.base.errors import EgretError
+from egret.training.data import Batch, Corpus
+
+AHEAD = 2  # batches that are ready or being loaded, for each worker
+
+# In a worker: what it loads, and with what key.
+_work: tuple[Corpus, tuple[int, ...]]
+
+
+def load_batches(
+    corpus: Corpus, batches: Sequence[np.ndarray], key: tuple[int, ...] = (), workers: int = 0
+) -> Iterator[Batch]:
+    """The batches of the given rows, in their order; in pinned memory where a GPU is in use.
+
+    Args:
+      key: decides how utterances are augmented, as in `Corpus.load`.
+      workers: processes that load; 0: this one does, whenever a batch is asked for.
+
+    Raises:
+      EgretError: as `Corpus.load`; or a worker was killed.
+    """
+    loaded = _by_workers(corpus, batches, key, workers) if workers else (corpus.load(rows, key) for rows in batches)
+    pinned = torch.cuda.is_available() and torch.cuda.is_initialized()
+    for batch in loaded:
+        yield batch.pin_memory() if pinned else batch
+
+
+def _by_workers(
+    corpus: Corpus, batches: Sequence[np.ndarray], key: tuple[int, ...], workers: int
+) -> Iterator[Batch]:
+    workers = min(workers, len(batches))
+    pool = ProcessPoolExecutor(workers, _context(), _begin, (corpus, key)) if workers else None
+    if pool is None:
+        return
+    try:
+        rest = iter(batches)
+        waiting: deque[Future[Batch]] = deque(pool.submit(_load, rows) for rows in islice(rest, AHEAD * workers))
+        while waiting:
+            batch = waiting.popleft().result()
+            waiting.extend(pool.submit(_load, rows) for rows in islice(rest, 1))
+            yield _unpacked(batch)
+    except BrokenProcessPool:
+        raise EgretError(
+            f"a process that loads data was killed, as a rule because memory ran out; run it again with less than "
+            f"--workers {workers}, or with more memory"
+        ) from None
+    except EgretError as error:
+        raise error from None  # without the worker's traceback
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _context() -> Any:
+    """How workers are started: as copies of this process, which costs nothing, unless CUDA or a process group is at
+    work in it, whose threads would be missing there."""
+    if torch.cuda.is_initialized() or (distributed.is_available() and distributed.is_initialized()):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        return context
+    return multiprocessing.get_context("fork")
+
+
+def _begin(corpus: Corpus, key: tuple[int, ...]) -> None:
+    """Set up a worker. It ends with the trainer and not before: signals to the whole group are the trainer's affair."""
+    global _work
+    _work = corpus, key
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_trainer, daemon=True).start()
+    torch.set_num_threads(1)  # workers share the cores
+
+
+def _end_with_trainer() -> None:
+    trainer = multiprocessing.parent_process()
+    if trainer is not None:
+        wait([trainer.sentinel])
+        os._exit(1)
+
+
+def _load(rows: np.ndarray) -> Batch:
+    corpus, key = _work
+    batch = corpus.load(rows, key)
+    # As arrays: tensors would go through shared memory, of which containers often have next to none.
+    return replace(batch, features=batch.features.numpy(), lengths=batch.lengths.numpy())  # type: ignore[arg-type]
+
+
+def _unpacked(batch: Any) -> Batch:
+    return replace(batch, features=torch.from_numpy(batch.features), lengths=torch.from_numpy(batch.lengths))

@@ -1,0 +1,105 @@
+"""The training utterances by their loss under the trained model: the worst ones often have a wrong transcript."""
+
+import tempfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from egret.base.errors import EgretError
+from egret.base.files import atomic_open
+from egret.base.log import log, progress
+from egret.features.batching import Inputs
+from egret.lang.lang import Lang
+from egret.models.files import build_model, load_weights
+from egret.models.greedy import ctc_greedy
+from egret.models.losses import Loss, make_loss
+from egret.models.model import CtcModel
+from egret.training.data import Corpus
+from egret.training.loader import load_batches
+from egret.training.options import TrainOptions
+from egret.training.plan import batches
+
+COLUMNS = ["id", "loss per token", "tokens", "seconds", "transcript", "greedy hypothesis"]
+SHOWN = 10
+
+
+def list_losses(options: TrainOptions, config: dict[str, Any], weights: Path) -> Path:
+    """Write `losses.tsv` into the experiment's folder, the highest loss first, and say which ten are the worst.
+
+    Every utterance that was trained on once, in evaluation mode and without augmentation, whatever the weights of the
+    parts.
+
+    Args:
+      config: of the model, as in its config.yaml.
+      weights: the model's, such as final.safetensors.
+
+    Raises:
+      EgretError: weights, features or the lang folder cannot be read.
+    """
+    device = torch.device("cuda" if options.num_gpus else "cpu")
+    lang = Lang.read(options.lang)
+    model = build_model(config)
+    model.load_state_dict(load_weights(weights))
+    model.eval().to(device)
+    inputs = Inputs(options.features, options.fbank)
+    rejected = options.out / "rejected_train.jsonl"
+    corpus = Corpus(options.cuts, lang, model.output_frames, rejected, options.max_reject_percent, inputs)
+    path = options.out / "losses.tsv"
+    losses, worst = write_sorted(path, rows(corpus, model, make_loss(options.loss, lang, options.topology), options))
+    log.info("the %d utterances of %d with the highest loss per token (median %.3f), the first of %s:",
+             len(worst), len(losses), float(np.median(losses)), path)  # fmt: skip
+    for name, loss, _, _, said, heard in worst:
+        log.info("%8s  %s\n%18s said   %s\n%18s heard  %s", loss, name, "", said, "", heard or "(nothing)")
+    return path
+
+
+@torch.no_grad()
+def rows(corpus: Corpus, model: CtcModel, loss: Loss, options: TrainOptions) -> Iterator[tuple[float, list[str]]]:
+    """(loss per token, the cells below COLUMNS) of every utterance of a corpus."""
+    device = next(model.parameters()).device
+    chosen = batches(corpus.table, replace(options.batch, weights=[], sorted_epochs=1), seed=0, epoch=0)
+    loaded = load_batches(corpus, chosen, workers=options.workers)
+    for numbers, batch in zip(progress(chosen, len(chosen), "losses: batches"), loaded, strict=True):
+        batch = batch.to(device)
+        log_probs, lengths = model(batch.features, batch.lengths)
+        if not torch.isfinite(log_probs).all():
+            raise EgretError(f"the model's outputs are not numbers on {batch.ids[0]}; train again")
+        values = loss.per_utterance(log_probs, lengths, batch).tolist()
+        for place, (tokens, _) in enumerate(ctc_greedy(log_probs, lengths)):
+            count = len(batch.targets[place])
+            value = values[place] / count
+            yield value, [
+                batch.ids[place],
+                f"{value:.4f}",
+                str(count),
+                f"{corpus.table.seconds[numbers[place]]:.2f}",
+                batch.texts[place],
+                " ".join(corpus.lang.decode(tokens)),
+            ]
+
+
+def write_sorted(path: Path, found: Iterator[tuple[float, list[str]]]) -> tuple[array, list[list[str]]]:
+    """Write rows by their number, the highest first; returns the numbers, not sorted, and the first few rows.
+
+    Only numbers are kept in memory, for a corpus may have millions of utterances.
+    """
+    numbers, ends = array("d"), array("q", [0])
+    with tempfile.TemporaryFile(dir=path.parent) as spool, atomic_open(path) as out:
+        for number, cells in found:
+            spool.write(("\t".join(" ".join(cell.split()) for cell in cells) + "\n").encode())
+            numbers.append(number)
+            ends.append(spool.tell())
+        out.write("\t".join(COLUMNS) + "\n")
+        worst: list[list[str]] = []
+        for row in np.argsort(-np.array(numbers), kind="stable"):
+            spool.seek(ends[row])
+            line = spool.read(ends[row + 1] - ends[row]).decode()
+            out.write(line)
+            if len(worst) < SHOWN:
+                worst.append(line.rstrip("\n").split("\t"))
+    return numbers, worst

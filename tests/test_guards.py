@@ -1,0 +1,164 @@
+"""What keeps a training alive: steps without a finite loss, batches too large for the memory, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from egret.base.errors import EgretError
+from egret.training import guards, trainer
+from egret.training.distributed import Ranks
+from egret.training.experiment import begin
+from egret.training.trainer import Run, set_up
+from tiny_training import Train, small_options
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make_run(tmp_path: Path, **more: object) -> Run:
+    """A run that has not begun, on the tiny corpus in tmp_path."""
+    options = small_options(tmp_path, **more)
+    return set_up(options, begin(options, version=1), Ranks())
+
+
+def weights(run: Run) -> list:
+    return [tensor.tolist() for tensor in run.model.state_dict().values()]
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
+    """Makes the loss of these steps NaN."""
+
+    def breaks(steps: set[int]) -> None:
+        backward = trainer.backward
+
+        def wrapped(run: Run, batch: object, tokens: int, place: int, halve: bool) -> float:
+            loss = backward(run, batch, tokens, place, halve)
+            return float("nan") if run.progress.step in steps else loss
+
+        monkeypatch.setattr(trainer, "backward", wrapped)
+
+    return breaks
+
+
+def test_a_step_without_a_finite_loss_is_left_out_and_listed(tmp_path, broken):
+    broken({2})
+    counts = trainer.fit(make_run(tmp_path, epochs=1))
+    rows = [json.loads(line) for line in (tmp_path / "exp/skipped.jsonl").read_text().splitlines()]
+    assert counts["skipped"] == 1 and [row["step"] for row in rows] == [2] and rows[0]["ids"]
+
+
+def test_a_step_that_is_left_out_changes_nothing(tmp_path, broken):
+    broken(set(range(100)))
+    run = make_run(tmp_path, epochs=1, **{"model.encoder": "conformer"})  # which has running statistics
+    before = weights(run)
+    trainer.fit(run)
+    assert weights(run) == before
+
+
+def test_too_many_of_them_in_a_row_end_training_with_advice(tmp_path, broken):
+    broken({1, 2, 3})
+    with pytest.raises(EgretError, match=r"3 steps in a row without a finite loss .* try a lower --optim.lr"):
+        trainer.fit(make_run(tmp_path, epochs=1, max_skipped=2))
+
+
+def test_others_in_between_let_it_go_on(tmp_path, broken):
+    broken({1, 2, 4, 5})
+    assert trainer.fit(make_run(tmp_path, epochs=1, max_skipped=2))["skipped"] == 4
+
+
+def out_of_memory_above(limit: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Batches of more utterances do not fit; returns the sizes of all that are tried."""
+    tried: list[int] = []
+    from egret.training.objective import Objective
+
+    whole = Objective.__call__
+
+    def called(self: Objective, batch: object) -> torch.Tensor:
+        tried.append(len(batch.ids))  # type: ignore[attr-defined]
+        loss = whole(self, batch)  # type: ignore[arg-type]
+        if tried[-1] > limit:
+            loss.backward()  # what it added before it failed must not count
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return loss
+
+    monkeypatch.setattr(Objective, "__call__", called)
+    return tried
+
+
+def test_a_batch_that_does_not_fit_is_divided_and_gives_the_same_gradient(tmp_path, monkeypatch):
+    plain = {"epochs": 1, "check_batches": False, "model.tdnn.dropout": 0.0}
+    run = make_run(tmp_path, **plain)
+    rows = max(run.batches(0), key=len)
+    batch = run.train.load(rows, (1, 0))
+    trainer.gradients(run, [batch], batch.tokens)
+    wanted = [parameter.grad.clone() for parameter in run.trained]
+    run.optimiser.zero_grad(set_to_none=True)
+    tried = out_of_memory_above(len(rows) - 1, monkeypatch)
+    trainer.gradients(run, [batch], batch.tokens)
+    assert tried == [len(rows), len(rows) // 2, len(rows) - len(rows) // 2]
+    for parameter, gradient in zip(run.trained, wanted, strict=True):
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+
+
+def test_half_a_batch_that_does_not_fit_ends_training(tmp_path, monkeypatch):
+    run = make_run(tmp_path, epochs=1, check_batches=False)
+    out_of_memory_above(1, monkeypatch)
+    with pytest.raises(EgretError, match="even for half of a batch.*lower --batch.max-duration"):
+        trainer.fit(run)
+
+
+def test_other_errors_are_no_want_of_memory(tmp_path, monkeypatch):
+    run = make_run(tmp_path, epochs=1, check_batches=False)
+    monkeypatch.setattr("egret.training.objective.Objective.__call__", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        trainer.fit(run)
+
+
+def test_the_largest_batches_are_tried_first(tmp_path, monkeypatch):
+    out_of_memory_above(1, monkeypatch)
+    with pytest.raises(EgretError, match="memory is too small for a batch of .* lower --batch.max-duration"):
+        trainer.fit(make_run(tmp_path, epochs=1))
+    assert not (tmp_path / "exp/checkpoints").exists()
+
+
+def test_trying_them_changes_nothing(tmp_path):
+    models = []
+    for check in (True, False):
+        trainer.fit(make_run(tmp_path, epochs=1, check_batches=check, out=f"exp{check}"))
+        models.append((tmp_path / f"exp{check}/final.safetensors").read_bytes())
+    assert models[0] == models[1]
+
+
+def test_what_would_fit_lies_on_a_line_through_what_was_tried():
+    assert guards.would_fit({10.0: 100, 20.0: 150, 15.0: 120}, total=400) == pytest.approx(70)
+
+
+def test_batches_of_one_size_show_no_line():
+    assert guards.would_fit({20.0: 150}, total=400) == 0
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_saves_and_ends_with_the_code_for_run_me_again(
+    train: Train, training_arguments: list[str], tmp_path: Path, name: str
+) -> None:
+    train("whole", "--epochs", "40")
+    command = [sys.executable, ROOT / "steps" / "train.py", *training_arguments, "--out", "told", "--epochs", "40"]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    while process.poll() is None and not list((tmp_path / "told/checkpoints").glob("epoch-*")):
+        time.sleep(0.005)
+    process.send_signal(getattr(signal, name))
+    said = process.communicate()[1]
+    assert process.returncode == 75 and f"told to stop ({name})" in said
+    assert "going on from" in train("told", "--epochs", "40")
+    both = [load_file(tmp_path / name / "final.safetensors") for name in ("whole", "told")]
+    assert all(torch.equal(tensor, both[1][key]) for key, tensor in both[0].items())
