@@ -20,10 +20,13 @@ from egret.base.stamps import Request
 from egret.corpus.cuts import part_name, share_of
 from egret.features.copies import as_stored, with_copies
 from egret.features.extractor import FbankOptions, make_extractor
+from egret.features.normalise import SpeakerStats, speakers_path
 from egret.features.speed import check_speeds
 from egret.features.stats import Stats
 from egret.features.store import ARCHIVES, batches
 from egret.features.waveform import Augmenter, WaveformOptions, input_fingerprints
+
+LEFT = (".jsonl", ".stats.safetensors", ".speakers.safetensors")  # of each part, besides archives
 
 
 @dataclass(kw_only=True)
@@ -79,7 +82,7 @@ def extract_share(options: Options) -> Outcome:
     for manifest, speeds, copies in options.manifests():
         part = part_name(manifest)
         cuts = share_of(manifest, options.job, options.nj)
-        stats = Stats.zero(options.fbank.num_mel_bins)
+        stats, speakers = Stats.zero(options.fbank.num_mel_bins), SpeakerStats()
         placed = []
         path = folder / f"{part}{archive_of.ending}"
         with atomic_path(path) as hidden, open(hidden, "wb") as file:
@@ -92,10 +95,12 @@ def extract_share(options: Options) -> Outcome:
             for cut, features in progress(chain.from_iterable(pairs), total, f"features of {part}"):
                 placed.append(as_stored(archive.add(cut, features)))
                 stats.add(features)
+                speakers.count(cut, features)
             archive.finish()
         write_jsonl(folder / f"{part}.jsonl", placed)
         stats.save(folder / f"{part}.stats.safetensors")
-        outputs += [path, *(folder / f"{part}{ending}" for ending in (".jsonl", ".stats.safetensors"))]
+        speakers.save(speakers_path(folder / f"{part}.jsonl"))
+        outputs += [path, *(folder / f"{part}{ending}" for ending in LEFT)]
         about["parts"][part] = {"utterances": len(placed), "seconds": sum(cut["duration"] for cut in placed)}
     for ending in {kind.ending for kind in ARCHIVES.values()} - {archive_of.ending}:
         for path in folder.glob(f"*{ending}"):  # of an earlier run with the other storage
@@ -124,10 +129,12 @@ def combine(options: Options) -> Outcome:
             for share in shares:
                 with open_text(share / f"{part}.jsonl") as lines:
                     shutil.copyfileobj(lines, joined)
-        stats = Stats.zero(options.fbank.num_mel_bins)
+        stats, speakers = Stats.zero(options.fbank.num_mel_bins), SpeakerStats()
         for share in shares:
             stats += Stats.load(share / f"{part}.stats.safetensors")
+            speakers.merge(SpeakerStats.load(speakers_path(share / f"{part}.jsonl")))
         stats.save(out / f"{part}.stats.safetensors")
+        speakers.save(speakers_path(out / f"{part}.jsonl"))
         rows, seconds = (sum(each["parts"][part][what] for each in left) for what in ("utterances", "seconds"))
         hours = seconds / 3600
         report["parts"][part] = {"utterances": rows, "hours": round(hours, 4), "frames": stats.frames}
@@ -136,7 +143,7 @@ def combine(options: Options) -> Outcome:
         how += f", each with {copies} augmented copies" if copies else ""
         how = f" of {given}{how}" if how else ""
         log.info("%s: %d utterances in and out%s, %.3f hours, %d frames", part, rows, how, hours, stats.frames)
-        outputs += [out / f"{part}.jsonl", out / f"{part}.stats.safetensors"]
+        outputs += [out / f"{part}{ending}" for ending in LEFT]
     write_json(out / "report.json", report)
     for other in out.glob("split[0-9]*"):  # shares of an earlier run with another number of jobs
         if other.is_dir() and other != shares[0].parent:

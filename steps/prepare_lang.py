@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from egret.base.errors import EgretError, UsageError, first_few
+from egret.base.errors import EgretError, UsageError, counted, first_few
 from egret.base.files import text_lines, write_json, write_text
 from egret.base.log import log
 from egret.base.options import infile, option
@@ -192,7 +192,7 @@ def check_words(options: Options, words: Counter, lexicon: Lexicon, source: str)
                  len(missing), oov, named)  # fmt: skip
     else:
         raise EgretError(
-            f"{options.lexicon}: lacks {len(missing)} words of the transcripts, {named}; "
+            f"{options.lexicon}: lacks {counted(len(missing), 'word')} of the transcripts, {named}; "
             f"add them, or say with --oov WORD which word stands for them"
         )
 

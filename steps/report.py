@@ -59,7 +59,7 @@ def run(options: Options) -> Outcome:
 
 STEP = Step(
     name="report",
-    version=2,
+    version=3,
     options=Options,
     run=run,
     description=__doc__ or "",

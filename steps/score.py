@@ -39,7 +39,8 @@ def decodings(folder: Path) -> list[Path]:
     """
     found = sorted(path.parent for path in folder.glob("*/hyp.jsonl"))
     if not found:
-        raise EgretError(f"--decode {folder}: no decodings in it; they are made by steps/decode.py (stage 5)")
+        what = "no decodings in it" if folder.is_dir() else "no such folder"
+        raise EgretError(f"--decode {folder}: {what}; decodings are made by steps/decode.py (stage 5)")
     for path in found:
         if not (path / "params.json").exists():
             raise EgretError(f"{path}: has no params.json; decode again")

@@ -321,7 +321,7 @@ def test_first100_of_fewer_is_refused(corpus: Path):
 
 
 def test_one_speaker_cannot_be_divided(recipe: ModuleType):
-    with pytest.raises(recipe.EgretError, match="1 training speakers cannot be divided; use --dev first100"):
+    with pytest.raises(recipe.EgretError, match="1 training speaker cannot be divided; use --dev first100"):
         recipe.dev_speakers({"fa"}, 60, 10, seed=1)
 
 

@@ -137,7 +137,7 @@ class TestWordsAndTokens:
 
 class TestMistakes:
     def test_a_vocabulary_too_large_for_the_text(self, lang_of):
-        assert "--vocab-size 5000: the text is too small for so many pieces; the largest" in lang_of(size=5000, code=1)
+        assert "--vocab-size 5000: the text is too small for so many pieces; the largest" in lang_of(size=5000, code=2)
 
     def test_nothing_to_learn_from(self, lang_of):
         assert "there are no words to learn pieces from" in lang_of(texts=[], lexicon="A\n", code=1)

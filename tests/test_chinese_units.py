@@ -118,7 +118,7 @@ class TestLatinPieces:
         assert not (tmp_path / "lang/bpe.model").exists()
 
     def test_too_many_pieces(self, lang_of):
-        said = lang_of(*self.MIXED[:-1], "500", cuts=self.CUTS, code=1)
+        said = lang_of(*self.MIXED[:-1], "500", cuts=self.CUTS, code=2)
         assert "--latin-bpe 500: the text is too small for so many pieces; the largest possible is" in said
 
     @pytest.mark.parametrize("words", [["--kind", "char"], ["--kind", "bpe"]])

@@ -27,7 +27,9 @@ def step_losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "model", [["--model.tdnn.norm", "batch"], ["--model.encoder", "conformer", *SMALL_CONFORMER]], ids=["tdnn", "conformer"]
+    "model",
+    [["--model.tdnn.norm", "batch"], ["--model.encoder", "conformer", *SMALL_CONFORMER]],
+    ids=["tdnn", "conformer"],
 )
 def test_two_processes_equal_one_that_accumulates_two_batches(train: Train, tmp_path: Path, model: list[str]) -> None:
     common = ["--epochs", "10", "--batch.max-duration", "2.5", *model, *STILL]

@@ -155,7 +155,7 @@ def test_other_dev_parts_keep_their_names_beside_a_divided_one(corpus: Path):
 
 def test_one_chapter_cannot_be_divided(corpus: Path):
     said = prepare(corpus, *USUAL[:2], "--dev-parts", "test-clean", "--test-parts", "test-clean", code=1)
-    assert "a part of 1 chapters cannot be divided into dev and test; name two parts" in said
+    assert "a part of a single chapter cannot be divided into dev and test; name two parts" in said
 
 
 # What does not fit together

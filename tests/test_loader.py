@@ -20,6 +20,7 @@ from egret.base.files import write_jsonl
 from egret.features.batching import Augment, Inputs
 from egret.features.extractor import FbankOptions, make_extractor
 from egret.features.store import load_samples
+from egret.features.waveform import Augmenter, WaveformOptions
 from egret.lang.lang import Lang
 from egret.training.data import Batch, Corpus
 from egret.training.loader import load_batches
@@ -118,6 +119,7 @@ class TestTheSameBatches:
         alone = list(load_batches(stored, planned(stored), KEY))
         assert same(list(load_batches(again, planned(again), KEY, 1)), alone)
 
+    @pytest.mark.slow
     def test_where_a_process_group_is_at_work(self, computed: Callable) -> None:
         """Workers are then no copies of this process."""
         corpus = computed(louder)
@@ -172,6 +174,18 @@ class TestComputedFeatures:
         first, again, other = (corpus.load([0], key) for key in (KEY, KEY, (1, 1)))
         assert same([first], [again]) and not same([first], [other])
         assert torch.equal(torch.get_rng_state(), state)
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_of_all_kinds_of_augmentation_are_the_same_by_workers(self, computed: Callable, workers: int) -> None:
+        options = WaveformOptions(speeds=[0.9, 1.0, 1.1], gaussian_snr=[5.0, 20.0], volume=[-10.0, 5.0])
+        corpus = computed(Augmenter(options))
+        alone = list(load_batches(corpus, planned(corpus, 2.0), KEY))
+        assert same(list(load_batches(corpus, planned(corpus, 2.0), KEY, workers)), alone)
+
+    def test_of_another_sampling_rate_are_refused_at_once(self, computed: Callable, tmp_path: Path, lang: Lang) -> None:
+        manifest = tmp_path / "wav/train.jsonl"
+        with pytest.raises(EgretError, match=r"train.jsonl: noise-00: 8000 samples a second where .* is 16000"):
+            Corpus([manifest], lang, int, tmp_path / "rejected.jsonl", 5.0, Inputs("computed"))
 
 
 class TestErrors:

@@ -148,6 +148,14 @@ class TestSeveralManifests:
         found = [(row["id"], row["reason"]) for row in read_jsonl(tmp_path / "exp/rejected_train.jsonl")]
         assert found == [("train-007", "text outside the units"), ("more-003", "empty text")]
 
+    def test_of_other_features_are_refused(self, tmp_path: Path, manifest: Path) -> None:
+        rows = list(read_jsonl(manifest))
+        for row in rows:
+            row["features"]["num_features"] += 1
+        (tmp_path / "fbank/wider.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with pytest.raises(EgretError, match=r"train.jsonl has 8 and .*wider.jsonl has 9 features a frame"):
+            make_corpus(manifest, tmp_path / "fbank/wider.jsonl")
+
 
 class TestASecondStart:
     @pytest.fixture(autouse=True)

@@ -10,7 +10,19 @@ from typing import Literal
 import pytest
 
 from egret.base.errors import UsageError
-from egret.base.options import REQUIRED, StepOptions, as_plain, group, infile, of_kind, option, outdir, parse, runtime
+from egret.base.options import (
+    REQUIRED,
+    StepOptions,
+    as_plain,
+    group,
+    infile,
+    of_kind,
+    option,
+    outdir,
+    parse,
+    positional,
+    runtime,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,6 +54,13 @@ class Options(StepOptions):
     num_jobs: int = runtime(1, "jobs")
     optim: Optim = group(Optim)
     out: Path = outdir("folder")
+
+
+@dataclass(kw_only=True)
+class Pair:
+    first_one: Path = positional("a folder")
+    second: Path = positional("another one")
+    epochs: int = option(3, "passes over the data")
 
 
 def read(*words: str) -> Options:
@@ -259,3 +278,23 @@ def test_options_by_kind():
 def test_plain_values_for_yaml():
     plain = as_plain(read("--cuts", "a"))
     assert plain["cuts"] == ["a"] and plain["optim"] == {"lr": 0.1, "warm_up": 3, "layers": [1], "heads": 2}
+
+
+class TestPositional:
+    @pytest.mark.parametrize(
+        "words", [["a", "b", "--epochs", "5"], ["--epochs", "5", "a", "b"], ["a", "--epochs=5", "b"]]
+    )
+    def test_they_stand_anywhere_among_options(self, words: list[str]):
+        assert parse(Pair, words, "pair.py", "") == Pair(first_one=Path("a"), second=Path("b"), epochs=5)
+
+    def test_one_that_is_missing_is_named_without_dashes(self):
+        with pytest.raises(UsageError, match="are required: second "):
+            parse(Pair, ["a"], "pair.py", "")
+
+    def test_one_too_many_is_refused(self):
+        with pytest.raises(UsageError, match="unrecognized arguments: c"):
+            parse(Pair, ["a", "b", "c"], "pair.py", "")
+
+    def test_it_has_no_option_of_its_name(self):
+        with pytest.raises(UsageError, match="unknown option --second"):
+            parse(Pair, ["a", "--second", "b"], "pair.py", "")

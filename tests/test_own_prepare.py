@@ -257,7 +257,7 @@ def test_utterances_of_nobody_are_not_one_speaker(tmp_path: Path):
 def test_the_same_sentence_in_two_parts_is_said(tmp_path: Path):
     rows = "".join(f"{path},hello\n" for path in recordings(tmp_path))
     said = prepare(tmp_path, "--table", write_table(tmp_path, "path,text\n" + rows))
-    assert "test: 1 of 1 sentences are in the training part too" in said
+    assert "test: 1 of 1 utterances are of sentences that train has too" in said
 
 
 # Kaldi
@@ -315,7 +315,7 @@ def test_commands_are_not_run_unasked(kaldi: Path):
     scp = kaldi / "wav.scp"
     scp.write_text(scp.read_text() + f"u10 touch {kaldi}/harm |\n")
     said = prepare(kaldi.parents[1], "--kaldi-dir", kaldi, code=1)
-    assert f"{scp}:11: 1 recordings come out of commands" in said
+    assert f"{scp}:11: 1 recording would come out of commands" in said
     assert not (kaldi / "harm").exists()
 
 

@@ -229,6 +229,24 @@ class TestFailures:
     def test_wrong_usage_found_while_working_is_exit_code_2(self, bench):
         assert "do not go together" in bench.run("tiny", "--act", "usage", code=2)
 
+    @pytest.mark.parametrize("launcher", [[], ["--cmd", LAUNCHER]])
+    def test_after_wrong_usage_no_folder_stays_that_was_not_there(self, bench, launcher):
+        bench.run("tiny", *launcher, "--act", "usage", code=2)
+        assert not bench.out.exists()
+
+    def test_wrong_usage_takes_nothing_away_that_was_there(self, bench):
+        bench.run("tiny")
+        bench.run("tiny", "--times", 2, "--act", "usage", code=2)
+        assert (bench.out / "a.txt").exists()
+
+    def test_options_may_be_looked_at_alone(self, bench):
+        assert bench.run("tiny", "--times", 2, EGRET_CHECK="1") == ""
+        assert "--times" in bench.run("tiny", "--times", 0, EGRET_CHECK="1", code=2) and not bench.out.exists()
+
+    def test_options_that_differ_from_their_defaults_are_shown(self, bench):
+        said = bench.run("tiny", "--times", 2, "--workers", 1)
+        assert 'options: {"out": "out", "text": "text", "times": 2}, others by default' in said
+
     def test_a_missing_input_says_which_step_makes_it(self, bench):
         (bench.folder / "text").unlink()
         assert "--text text: not there; it is made by steps/write.py (stage 0)" in bench.run("tiny", code=1)
@@ -367,7 +385,7 @@ class TestUnderALauncher:
 
     def test_a_job_that_fails_leaves_word_of_why(self, bench):
         said = bench.run("tiny", "--cmd", LAUNCHER, "--act", "fail", code=1)
-        assert "the job failed (code 1); its log: out/log/tiny.log" in said
+        assert said.count("the job failed") == 1 and "the job failed with code 1 (log: out/log/tiny.log)" in said
         assert bench.status("tiny")["why"] == "the text is no good; write another"
 
     @pytest.mark.parametrize("code", [129, 130, 143])

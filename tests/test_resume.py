@@ -1,5 +1,6 @@
 """Training can be stopped anywhere, moved, and gone on with: what comes out is the same."""
 
+import contextlib
 import json
 import os
 import random
@@ -97,10 +98,8 @@ def test_the_utterances_that_follow_are_those_of_an_uninterrupted_run(tmp_path: 
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trainer, "train_step", spied)
-            try:
+            with contextlib.suppress(trainer.Interrupted):
                 trainer.fit(run)
-            except trainer.Interrupted:
-                pass
         return batches
 
     whole = seen("whole", None)

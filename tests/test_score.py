@@ -137,12 +137,12 @@ def test_an_utterance_is_shown_with_its_errors_under_each_other():
         "  hyp: HELLO OH WORLD DAY\n"
         "             I        S\n"
         "\n"
-        "u2  1 errors in 3 words (0 ins, 1 del, 0 sub)\n"
+        "u2  1 error in 3 words (0 ins, 1 del, 0 sub)\n"
         "  ref: 今天 天气 好\n"
         "  hyp: 今天 **** 好\n"
         "            D\n"
         "\n"
-        "u3  1 errors in 1 words (0 ins, 1 del, 0 sub, no hypothesis)\n"
+        "u3  1 error in 1 word (0 ins, 1 del, 0 sub, no hypothesis)\n"
         "  ref: GONE\n"
         "  hyp: ****\n"
         "       D\n"
@@ -292,7 +292,15 @@ def test_the_step_scores_every_decoding_and_names_the_best(project, step):
     assert [row[:3] for row in rows] == [
         ["graph", "dev", "0.00"], ["greedy", "dev", "25.00"], ["graph", "test", "60.00"], ["greedy", "test", "0.00"]
     ]  # fmt: skip
-    names = {"per_utt.txt", "per_speaker.txt", "confusions.txt", "score.json", "errors.jsonl", "hyp.jsonl", "params.json"}
+    names = {
+        "per_utt.txt",
+        "per_speaker.txt",
+        "confusions.txt",
+        "score.json",
+        "errors.jsonl",
+        "hyp.jsonl",
+        "params.json",
+    }
     assert {path.name for path in (project / "exp" / "decode" / "dev_graph").iterdir()} == names
 
 
@@ -335,7 +343,7 @@ def test_again_is_up_to_date_until_a_hypothesis_or_a_score_changes(project, step
         ([*BOTH, "--main-method", "greed"], 1, "did you mean 'greedy'?"),
         ([*BOTH, "--dev-prt", "dev"], 2, "did you mean --dev-part?"),
         ([*BOTH, "--metric", "ser"], 2, "metric"),
-        ([*BOTH, "--decode", "nowhere"], 1, "no decodings in it; they are made by steps/decode.py"),
+        ([*BOTH, "--decode", "nowhere"], 1, "nowhere: no such folder; decodings are made by steps/decode.py"),
     ],
 )
 def test_wrong_calls_say_what_to_do(project, step, arguments, code, says):

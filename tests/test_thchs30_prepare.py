@@ -229,7 +229,7 @@ def test_a_truncated_recording_is_rejected(corpus: Path):
 
 def test_recordings_that_no_part_has_are_named(corpus: Path):
     write_noise(corpus / "data/C4_700.wav", 7)
-    assert "1 recordings of data/ are in no part and stay out: C4_700" in prepare(corpus)
+    assert "1 recording of data/ in no part, left out: C4_700" in prepare(corpus)
 
 
 def test_more_than_the_allowed_share_stops_it(corpus: Path):
@@ -408,7 +408,7 @@ def test_the_miniature_has_the_same_layout(tmp_path: Path, monkeypatch: pytest.M
     make(plan(Shape(speakers=3, test_speakers=1, utterances=2)), tmp_path / "mini", workers=1)
     assert (tmp_path / "mini/data_thchs30/test").is_dir() and "mini.thchs30" in sys.modules
     said = prepare(tmp_path / "mini")
-    assert "kept 8, rejected 1" in said and "1 recordings of data/ are in no part" in said
+    assert "kept 8, rejected 1" in said and "1 recording of data/ in no part" in said
 
 
 @pytest.mark.parametrize(

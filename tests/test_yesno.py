@@ -218,4 +218,4 @@ def test_a_wrong_name_in_set_ends_with_2_and_the_nearest_name(whole: Recipe) -> 
 def test_a_lexicon_that_lacks_a_word_is_named_with_the_word(recipe: Recipe) -> None:
     (recipe.folder / "conf/lexicon.txt").write_text("YES Y\n")
     said = recipe.run("--mini", "true", "--stop-stage", "2", code=1)
-    assert "conf/lexicon.txt: lacks 1 words of the transcripts, NO (" in said
+    assert "conf/lexicon.txt: lacks 1 word of the transcripts, NO (" in said

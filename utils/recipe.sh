@@ -63,6 +63,23 @@ refuse_missing() {
   done
 }
 
+# check_settings OPTION...: wrong usage where the steps of stage 4 and later do not take what these options of the recipe
+# would give them, before earlier stages run for hours. The recipe goes through the later stages with EGRET_CHECK=1.
+check_settings() {
+  local _complaints _code=0
+  if [[ -n ${EGRET_CHECK-} || $status == true || ${#set[@]}${#decode_set[@]}$train_config == 00 ]]; then
+    return
+  fi
+  if ((stage >= 4 || stop_stage < 4 || _stage_numbers[-1] < 4)); then
+    return
+  fi
+  _complaints=$(cd "$_caller_dir" && EGRET_CHECK=1 "$BASH" "$_recipe" "$@" --stage 4 2>&1 >/dev/null) || _code=$?
+  if ((_code == 2)); then # anything else is left to the stage itself
+    printf '%s\n' "$_complaints" >&2
+    exit 2
+  fi
+}
+
 read_knobs "$_recipe"
 read_stages "$_recipe"
 parse_options "$@"
@@ -99,3 +116,4 @@ begin_stages
 if [[ $mini == true && -n ${corpus-} ]]; then
   usage_error "--mini makes its own corpus; leave out --corpus"
 fi
+check_settings "$@"

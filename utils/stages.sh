@@ -6,7 +6,8 @@
 #
 # A stage runs when its number lies within [--stage, --stop-stage]. A command that fails ends the recipe, and the last
 # lines then say which stage it was and how to continue from it. With --status every stage is entered, and every
-# step only records its state in the file $EGRET_STATUS, which utils/status.py shows at the end.
+# step only records its state in the file $EGRET_STATUS, which utils/status.py shows at the end. With EGRET_CHECK=1 in
+# the environment stages are entered without a word, and every step only reads its options.
 
 _stage_numbers=() # of this recipe, in order
 _stage_texts=()
@@ -101,7 +102,7 @@ end_stage() {
 # shellcheck disable=SC2120  # recipes pass it
 finish() {
   end_stage
-  if [[ -n ${1-} && -f $1/best.json ]] && ((stop_stage >= 5)); then
+  if [[ -n ${1-} && -f $1/best.json && -z ${EGRET_CHECK-} ]] && ((stop_stage >= 5)); then
     "$EGRET_ROOT/utils/result.py" "$1"
   fi
   say "=== ${0##*/} finished in $SECONDS s === $(now)"
@@ -110,6 +111,9 @@ finish() {
 
 # end_recipe CODE: what the user sees last, whichever way the recipe ended.
 end_recipe() {
+  if [[ -n ${EGRET_CHECK-} ]]; then
+    return
+  fi
   if [[ $status == true ]]; then
     show_status "$1"
   elif (($1 != 0)); then
@@ -126,11 +130,17 @@ explain_failure() {
     _verb=interrupted
   fi
   if [[ -z $_current_stage ]]; then
-    printf '=== %s %s outside its stages, exit code %d\n' "${0##*/}" "$_verb" "$1"
+    if (($1 != 2)); then # wrong usage has been said
+      printf '=== %s %s outside its stages, exit code %d\n' "${0##*/}" "$_verb" "$1"
+    fi
     return
   fi
   printf '=== stage %d %s after %d s, exit code %d\n' \
     "$_current_stage" "$_verb" $((SECONDS - _stage_began)) "$1"
+  if (($1 == 2)); then # the same options would be refused again
+    printf '=== mend the options, and add --stage %d to continue\n' "$_current_stage"
+    return
+  fi
   printf '=== to continue:'
   printf ' %q' "$(program)" --stage "$_current_stage" "${_other_options[@]}"
   printf '\n'
@@ -162,7 +172,7 @@ show_status() {
 }
 
 say() {
-  if [[ $status == false ]]; then
+  if [[ $status == false && -z ${EGRET_CHECK-} ]]; then
     printf '%s\n' "$1"
   fi
 }

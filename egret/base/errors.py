@@ -26,6 +26,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def counted(number: int, thing: str, several: str = "") -> str:
+    """`1 row`, `2 rows`: a number of things, whose plural is `several` where it is not made by an s."""
+    return f"{number} {thing if number == 1 else several or thing + 's'}"
+
+
 def first_few(names: Iterable[str], count: int = 5) -> str:
     """`a, b, c and 12 more`: what fits on an error line."""
     names = list(names)

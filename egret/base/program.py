@@ -12,17 +12,18 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError, Refused, UsageError
 from egret.base.log import Meter, log, set_up_logging
-from egret.base.options import StepOptions, as_plain, command_line, of_kind, outdir, parse, runtime
+from egret.base.options import StepOptions, as_plain, command_line, of_kind, outdir, parse, runtime, walk
 from egret.base.stamps import (
     Request,
     failure_path,
@@ -102,8 +103,6 @@ class Step:
         try:
             return fingerprint(path)
         except (FileNotFoundError, NotADirectoryError):
-            from egret.base.options import walk
-
             made_by = next(item.metadata["made_by"] for key, item, _ in walk(options) if key == name)
             hint = f"it is made by {made_by}" if made_by else "check the path"
             raise EgretError(f"--{name.replace('_', '-')} {path}: not there; {hint}") from None
@@ -132,6 +131,8 @@ def main(step: Step, argv: Sequence[str] | None = None) -> None:
     threading.excepthook = _thread_failed
     try:
         options = parse(step.options, argv, Path(sys.argv[0]).name, step.description, step.example)
+        if os.environ.get("EGRET_CHECK"):  # whether the options can be read was all that was asked
+            return
         set_up_logging(options.log_level)
         _run(step, options)
     except EgretError as error:
@@ -198,24 +199,32 @@ def _make(step: Step, options: Any, request: Request, forced: bool) -> None:
 
 @contextlib.contextmanager
 def _alone(step: Step, out: Path) -> Iterator[None]:
-    """Keep a second run of the step out of the folder; the lock goes with the process, however it ends.
+    """Keep a second run of the step out of the folder; the lock goes with the process, however it ends. After wrong
+    usage no folder stays that was made for it.
 
     Raises:
       EgretError: another process is at it.
     """
+    new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with open(out / f".lock.{step.name}", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EgretError(f"{out}: another {step.name} is at work in it; wait for it to end, or stop it") from None
-        yield
+        try:
+            yield
+        except EgretError as error:
+            if new and error.exit_code == UsageError.exit_code:
+                shutil.rmtree(out, ignore_errors=True)
+            raise
 
 
 def _work(step: Step, options: Any, request: Request, forced: bool) -> None:
     """Do the work in this process and leave the stamp."""
     log.info("%s", command_line())
-    log.info("options: %s", json.dumps(as_plain(options), ensure_ascii=False, default=str))
+    log.info("options: %s, others by default", json.dumps(as_plain(changed(options)), ensure_ascii=False, default=str))
+    log.debug("all options: %s", json.dumps(as_plain(options), ensure_ascii=False, default=str))
     started = Meter()
     options.out.mkdir(parents=True, exist_ok=True)  # where word of a failure is left
     if not isinstance(step, ParallelStep):
@@ -236,6 +245,25 @@ def _work(step: Step, options: Any, request: Request, forced: bool) -> None:
     if everything:
         options.job = 0
         _finish(step, options, request, step.combine(options), started)  # type: ignore[misc]
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """The options that differ from their defaults, by dotted name; those of a group from what it makes of itself."""
+    found: dict[str, Any] = {}
+    for item in fields(options):
+        value = getattr(options, item.name)
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        if item.metadata.get("kind") == "group":
+            before = dict(walk_values(default))
+            found |= {f"{item.name}.{name}": now for name, now in walk_values(value) if now != before[name]}
+        elif value != default:
+            found[item.name] = value
+    return found
+
+
+def walk_values(options: Any) -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every option."""
+    return ((name, value) for name, _, value in walk(options))
 
 
 def _finish(step: Step, options: Any, request: Request, done: Outcome, started: Meter) -> None:
@@ -262,6 +290,8 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
         raise KeyboardInterrupt
     if code != 0:
         where = str(job_log).replace("JOB", "*")
+        with contextlib.suppress(OSError, ValueError):  # how a single job itself ended; the launcher only says: badly
+            code = 2 if int(Path(f"{job_log}.status").read_text()) == UsageError.exit_code else code
         raise Launched(f"the job failed (code {code}); its log: {where}", code if code in (2, AGAIN) else 1)
 
 
@@ -288,7 +318,8 @@ def _without_cmd(argv: Sequence[str]) -> list[str]:
 def _fail(step: Step, options: Any, message: str, code: int) -> None:
     if not isinstance(sys.exc_info()[1], Launched | UsageError | Refused):
         _record(step, options, message)
-    print(f"{step.name}: error: {message}", flush=True, file=sys.stderr)
+    if not isinstance(sys.exc_info()[1], Launched):  # of which the job and the launcher have told
+        print(f"{step.name}: error: {message}", flush=True, file=sys.stderr)
     sys.exit(code)
 
 

@@ -6,6 +6,7 @@ compared with what is there. Plain PCM whose bytes were changed shows only in a 
 """
 
 import errno
+import io
 import math
 import os
 import zlib
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from egret.corpus import shar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,21 +138,23 @@ def load(cut: "Cut") -> "tuple[np.ndarray, int]":
     recording = cut["recording"]
     rate = recording["sampling_rate"]
     count = round(cut["duration"] * rate)
-    path = Path(recording["sources"][0]["source"])
-    samples, found = read(path, round(cut["start"] * rate), count, cut["channel"])
+    source = recording["sources"][0]
+    path = Path(source["source"])
+    samples, found = read(path, round(cut["start"] * rate), count, cut["channel"], source.get("key", ""))
     if len(samples) != count or found != rate:
         raise BadAudio("truncated", f"{path}: is not what stage 0 found it to be")
     return samples, rate
 
 
-def read(path: Path, first: int, count: int, channel: int | None = None) -> "tuple[np.ndarray, int]":
+def read(path: Path, first: int, count: int, channel: int | None = None, key: str = "") -> "tuple[np.ndarray, int]":
     """Samples `first` to before `first + count` of a recording, or as many of them as there are: float32 in [-1, 1] of
-    shape (samples,) of one channel, (samples, channels) of all; and its sampling rate.
+    shape (samples,) of one channel, (samples, channels) of all; and its sampling rate. With `key` the recording lies at
+    that place in a shard (`egret.corpus.shar`).
 
     Raises:
       BadAudio: missing, empty, unreadable, without that channel, or with samples that nobody can use.
     """
-    with _open(path) as raw, _decoder(raw) as audio:
+    with _open(path, key) as raw, _decoder(raw) as audio:
         import numpy as np
         import soundfile
 
@@ -192,16 +197,18 @@ def blocks(path: Path) -> "Iterator[np.ndarray]":
         yield from _blocks(audio, "float32")
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path, key: str = "") -> IO[bytes]:
     """A recording as bytes.
 
     Raises:
       BadAudio: missing, or not to be read.
     """
     try:
-        return open(path, "rb")
+        return io.BytesIO(shar.read_member(path, key)) if key else open(path, "rb")
     except FileNotFoundError:
         raise BadAudio("missing", "no such file") from None
+    except EOFError as error:
+        raise BadAudio("truncated", str(error)) from None
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
@@ -209,16 +216,19 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _decoder(raw: IO[bytes]) -> Any:
-    """A soundfile.SoundFile of an open file; by its handle, for libsndfile takes a name as a hint at the format.
+    """A soundfile.SoundFile of an open file; by its handle, for libsndfile takes a name as a hint at the format, or of
+    bytes in memory.
 
     Raises:
       BadAudio: nothing that libsndfile reads.
     """
     import soundfile
 
-    os.lseek(raw.fileno(), 0, os.SEEK_SET)
+    in_memory = isinstance(raw, io.BytesIO)
+    if not in_memory:
+        os.lseek(raw.fileno(), 0, os.SEEK_SET)
     try:
-        return soundfile.SoundFile(raw.fileno(), closefd=False)
+        return soundfile.SoundFile(raw if in_memory else raw.fileno(), closefd=False)
     except soundfile.LibsndfileError as error:
         raise BadAudio("unreadable", _message(error)) from error
 

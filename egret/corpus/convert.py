@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from egret.base.errors import UsageError
+from egret.base.errors import UsageError, counted
 from egret.base.files import atomic_path, digest, read_jsonl, write_jsonl
 from egret.base.log import log, progress
 from egret.corpus.audio import LOUDEST, BadAudio, blocks, header, scan
@@ -198,7 +198,7 @@ def _say(headers: Iterable[tuple[int, int] | None], jobs: Iterable[Job], target:
     """What there was, and what was made of it."""
     rates = Counter(found for found in headers if found)
     for (rate, channels), count in sorted(rates.items()):
-        log.info("%d recordings of %d Hz with %s", count, rate, f"{channels} channel{'s' * (channels > 1)}")
+        log.info("%s of %d Hz with %s", counted(count, "recording"), rate, counted(channels, "channel"))
     kinds = Counter((job.sampling_rate, job.channels, job.channel) for job in jobs)
     for (rate, channels, channel), count in sorted(kinds.items(), key=str):
         steps = []

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from egret.base.errors import EgretError, first_few
+from egret.base.errors import EgretError, counted, first_few
 from egret.base.files import atomic_path, digest
 from egret.base.log import log, progress
 from egret.corpus.text_file import Encoding, named, numbered, read_text
@@ -173,8 +173,8 @@ def _recordings(
     if refused:
         number, command = refused[0]
         raise EgretError(
-            f"{scp}:{number}: {len(refused)} recordings come out of commands (`{command} |`), which are not run "
-            f"unasked; look at them, and allow it with --allow-pipes true"
+            f"{scp}:{number}: {counted(len(refused), 'recording')} would come out of commands (`{command} |`), which "
+            f"are not run unasked; look at them, and allow it with --allow-pipes true"
         )
     folder = base or _base(scp.parent, [each.audio for each in found.values() if not each.command])
     return {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, counted
 from egret.base.files import digest, read_json, write_json, write_jsonl, write_text
 from egret.base.log import log
 from egret.base.options import option, runtime
@@ -134,7 +134,7 @@ def prepare(parts: Parts, options: PrepareOptions) -> Outcome:
       EgretError: more than --max-reject-percent rejected, or nothing left of a part; rejected.jsonl is written.
     """
     for part, utterances in parts.items():
-        log.info("%s: %d utterances listed", part, len(utterances))
+        log.info("%s: %s listed", part, counted(len(utterances), "utterance"))
     limits = Limits(options.min_duration, options.max_duration, options.sampling_rate)
     checked = check(parts, options.normaliser, limits, options.workers, full=options.check_audio == "full")
 
@@ -150,11 +150,12 @@ def prepare(parts: Parts, options: PrepareOptions) -> Outcome:
     write_json(out / "report.json", report)
     for part, about in report["parts"].items():
         log.info(
-            "%s: %d of %d utterances kept, %.2f h, %d speakers, %d words",
-            part, about["kept"], about["utterances"], about["hours"], about["speakers"], about["words"],
+            "%s: %d of %s kept, %.2f h, %s, %s",
+            part, about["kept"], counted(about["utterances"], "utterance"), about["hours"],
+            counted(about["speakers"], "speaker"), counted(about["words"], "word"),
         )  # fmt: skip
     if shared := report["speakers_in_several_parts"]:
-        log.info("%d of the speakers are in more than one part", shared)
+        log.info("in more than one part: %s", counted(shared, "speaker"))
     counts: dict[str, Any] = {
         "utterances": sum(map(len, parts.values())),
         "kept": sum(map(len, checked.cuts.values())),
@@ -177,13 +178,13 @@ def _stop_if_too_many(parts: Parts, checked: Checked, path: Path, allowed: float
     percent = 100 * len(checked.rejected) / total
     if percent > allowed:
         raise EgretError(
-            f"{path}: {len(checked.rejected)} of {total} utterances rejected, {percent:.1f} % where "
+            f"{path}: {len(checked.rejected)} of {counted(total, 'utterance')} rejected, {percent:.1f} % where "
             f"{allowed:g} % are allowed ({reasons(checked)}; {_first(checked)}); mend the corpus or raise "
             f"--max-reject-percent"
         )
     for part, cuts in checked.cuts.items():
         if not cuts:
-            lost = f"all {len(parts[part])} utterances are rejected" if parts[part] else "has no utterances"
+            lost = f"rejected: {counted(len(parts[part]), 'utterance')}" if parts[part] else "has no utterances"
             raise EgretError(f"{path}: nothing is left of the part {part!r} ({lost}); check the corpus")
 
 

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from egret.base.errors import EgretError, first_few, nearest
+from egret.base.errors import EgretError, counted, first_few, nearest
 from egret.base.log import log
 from egret.corpus.text_file import Encoding, read_text
 from egret.corpus.validate import Utterance
@@ -72,14 +72,14 @@ def read_table(path: Path, folder: Path | None = None, fallback: Encoding = "utf
     if header is None:
         _refuse_header(path, rows, base)
         columns, width = _bare(path, rows, delimiter)
-        log.info("%s: %d rows without a header, separated by %s; taken as %s",
-                 path, len(rows), DELIMITERS[delimiter], ", ".join(columns))  # fmt: skip
+        log.info("%s: %s without a header, separated by %s; taken as %s",
+                 path, counted(len(rows), "row"), DELIMITERS[delimiter], ", ".join(columns))  # fmt: skip
     else:
         columns, width = header, len(rows[0][1])
         rows = rows[1:]
         if not rows:
             raise EgretError(f"{path}: a header and no rows; add a row for each recording")
-        log.info("%s: %d rows, separated by %s", path, len(rows), DELIMITERS[delimiter])
+        log.info("%s: %s, separated by %s", path, counted(len(rows), "row"), DELIMITERS[delimiter])
     return _entries(path, rows, columns, width, base)
 
 

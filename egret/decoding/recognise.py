@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from egret.base.files import digest
 from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts
 from egret.decoding.options import METHODS, DecodeOptions
-from egret.features.batching import load_batch
+from egret.features.batching import Inputs, load_batch
+from egret.features.normalise import Kind, make_normaliser
 from egret.lang.lang import Lang
 from egret.models.files import load_model
 from egret.models.greedy import ctc_greedy
@@ -44,6 +45,7 @@ class Recogniser:
     searches: dict[str, Search]
     settings: dict[str, list[dict[str, Any]]]
     max_duration: float
+    normalise: Kind = "global"
 
 
 def make_recogniser(options: DecodeOptions) -> Recogniser:
@@ -66,7 +68,12 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
             searches[method], settings[method] = hlg_search(options, lang)
         else:
             raise UsageError(f"--method {method}: unknown{nearest(method, METHODS)}; there are {', '.join(METHODS)}")
-    return Recogniser(model, searches, settings, options.max_duration)
+    return Recogniser(model, searches, settings, options.max_duration, config.get("normalise", "global"))
+
+
+def inputs_of(model: CtcModel, normalise: Kind, manifests: Iterable[Path]) -> Inputs:
+    """How the features of these manifests are loaded for a model that was trained with this normalisation."""
+    return Inputs(normalise=make_normaliser(normalise, manifests, model.mean.numpy(), model.deviation.numpy()))
 
 
 def refuse_other_units(experiment: Path, config: dict[str, Any], lang: Lang) -> None:
@@ -126,6 +133,7 @@ def recognise(
     """
     rows = list(read_cuts(cuts))
     refuse_unfit(cuts, rows, recogniser.model)
+    inputs = inputs_of(recogniser.model, recogniser.normalise, [cuts])
     results = [Recognised(method, params) for method, tried in settings.items() for params in tried]
     found: list[dict[str, dict[str, Any]]] = [{} for _ in results]
     encoder = 0.0
@@ -137,7 +145,7 @@ def recognise(
     planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.max_duration))
     for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
-        log_probs, lengths = recogniser.model(*load_batch(batch))
+        log_probs, lengths = recogniser.model(*load_batch(batch, inputs))
         encoder += time.monotonic() - begun
         for result, hypotheses in zip(results, found, strict=True):
             begun = time.monotonic()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from egret.base.errors import EgretError
 from egret.features.extractor import FbankOptions, make_extractor, num_frames, shortest
-from egret.features.store import load_features, load_samples
+from egret.features.normalise import Normaliser
+from egret.features.store import check_recording, load_features, load_samples
 
 # Samples float32 [S], their sampling rate and a source of randomness to samples float32 [S'].
 Augment = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
@@ -25,23 +26,26 @@ class Inputs:
       features: `stored` by stage 1, or `computed` from the recording whenever a batch is loaded.
       fbank: of those that are computed.
       augment: changes the samples that features are computed from; None: they stay as they are.
+      normalise: changes features by what is known of their speaker, or of themselves; None: they stay as they are.
     """
 
     features: Literal["stored", "computed"] = "stored"
     fbank: FbankOptions = field(default_factory=FbankOptions)
     augment: Augment | None = None
+    normalise: Normaliser | None = None
 
-    def frames(self, cut: dict[str, Any]) -> int:
-        """Frames of a cut whose samples are not augmented.
+    def shape(self, cut: dict[str, Any]) -> tuple[int, int]:
+        """Frames and features a frame of a cut whose samples are not augmented.
 
         Raises:
-          EgretError: features are to be read, and it has none.
+          EgretError: features are to be read, and it has none; or to be computed, and its recording is not for that.
         """
         if self.features == "computed":
-            return num_frames(round(cut["duration"] * self.fbank.sampling_rate), self.fbank)
+            check_recording(cut, self.fbank)
+            return num_frames(round(cut["duration"] * self.fbank.sampling_rate), self.fbank), self.fbank.num_mel_bins
         if "features" not in cut:
             raise EgretError(f"{cut['id']} has no features; give the manifest that stage 1 leaves")
-        return cut["features"]["num_frames"]
+        return cut["features"]["num_frames"], cut["features"]["num_features"]
 
     def load(
         self, cuts: Sequence[dict[str, Any]], randoms: Sequence[np.random.Generator], fewest: Sequence[int]
@@ -55,8 +59,15 @@ class Inputs:
         Raises:
           EgretError: features or recordings cannot be read.
         """
-        if self.features == "stored":
-            return [load_features(cut) for cut in cuts]
+        stored = self.features == "stored"
+        found = [load_features(cut) for cut in cuts] if stored else self._computed(cuts, randoms, fewest)
+        if self.normalise is None:
+            return found
+        return [self.normalise(cut, each) for cut, each in zip(cuts, found, strict=True)]
+
+    def _computed(
+        self, cuts: Sequence[dict[str, Any]], randoms: Sequence[np.random.Generator], fewest: Sequence[int]
+    ) -> list[np.ndarray]:
         waves = [load_samples(cut, self.fbank) for cut in cuts]
         if self.augment and randoms:
             waves = [self._augmented(*each) for each in zip(waves, randoms, fewest, strict=True)]

@@ -45,13 +45,13 @@ def _described(cut: dict[str, Any], suffix: str, duration: float, done: dict[str
     """The cut as a copy of this duration. Where words have moved, times within it are stretched evenly, and the
     alignments, which would no longer be right, are left out."""
     moved = duration != cut["duration"] or "reversed" in done
-    stretch = duration / cut["duration"]
+    stretch, rate = duration / cut["duration"], cut["recording"]["sampling_rate"]
     recording = cut["recording"]["id"] + suffix
 
     def supervised(row: dict[str, Any]) -> dict[str, Any]:
         more: dict[str, Any] = {}
         if moved:
-            more = {"start": row["start"] * stretch, "duration": row["duration"] * stretch}
+            more = {what: round(row[what] * stretch * rate) / rate for what in ("start", "duration")}
             row = {key: value for key, value in row.items() if key != "alignment"}
         return {**row, "id": row["id"] + suffix, "recording_id": recording, **more}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from egret.base.errors import EgretError
-from egret.corpus import audio
+from egret.corpus import audio, shar
 from egret.features import hdf5
 from egret.features.extractor import FbankOptions, num_frames, shortest
 from egret.features.speed import perturb, perturb_cut
@@ -25,12 +25,12 @@ CHUNK_FRAMES = 500  # what Lhotse's LilcomChunkyReader takes for granted
 Batch = tuple[list[dict[str, Any]], list["np.ndarray"]]
 
 
-def load_samples(cut: dict[str, Any], options: FbankOptions) -> "np.ndarray":
-    """Samples float32 [S] of a cut.
+def check_recording(cut: dict[str, Any], options: FbankOptions) -> None:
+    """See that features of a cut can be computed, as far as the cut itself says.
 
     Raises:
-      EgretError: the recording is gone or has changed since stage 0 read it, is too short, has another sampling
-        rate than the features are to be made of, or is one of Lhotse's that are transformed as they are read.
+      EgretError: it has no recording, one of another sampling rate than the features are to be made of, or one of
+        Lhotse's that are transformed as they are read.
     """
     if "recording" not in cut:
         raise EgretError(f"{cut['id']}: an augmented copy has features only, no recording; give the cuts of stage 0")
@@ -42,6 +42,15 @@ def load_samples(cut: dict[str, Any], options: FbankOptions) -> "np.ndarray":
             f"{cut['id']}: {rate} samples a second where --fbank.sampling-rate is {options.sampling_rate}; "
             f"give the corpus' own"
         )
+
+
+def load_samples(cut: dict[str, Any], options: FbankOptions) -> "np.ndarray":
+    """Samples float32 [S] of a cut.
+
+    Raises:
+      EgretError: as `check_recording`; or the recording is gone or has changed since stage 0 read it, or too short.
+    """
+    check_recording(cut, options)
     try:
         samples, _ = audio.load(cut)
     except audio.BadAudio as error:
@@ -166,6 +175,8 @@ def load_features(cut: dict[str, Any]) -> "np.ndarray":
             return _read_lilcom(path, key)
         if kind == Float16Archive.storage_type and key.startswith(hdf5.PREFIX):
             return _read_float16(path, key, place["num_frames"], place["num_features"])
+        if kind in shar.FEATURES.values():
+            return _read_member(kind, path, key)
         from lhotse.features.io import get_reader
 
         return get_reader(kind)(path).read(key).astype("float32", copy=False)
@@ -194,3 +205,17 @@ def _read_float16(path: str, key: str, frames: int, features: int) -> "np.ndarra
     import torch
 
     return torch.from_numpy(hdf5.read(path, key, frames, features)).float().numpy()
+
+
+def _read_member(kind: str, path: str, key: str) -> "np.ndarray":
+    """Of a shard of Lhotse's Shar format."""
+    import io
+
+    import numpy as np
+
+    data = shar.read_member(path, key)
+    if kind == shar.FEATURES["npy"]:
+        return np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32, copy=False)
+    import lilcom
+
+    return lilcom.decompress(data)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, UsageError
 from egret.base.files import atomic_path
 from egret.lang.symbols import SPECIAL_TOKENS
 
@@ -24,7 +24,8 @@ def train_bpe(words: Mapping[str, int], size: int, option: str) -> bytes:
       option: what `size` is called, for errors.
 
     Raises:
-      EgretError: no words, or they make fewer pieces than asked for, or have more characters.
+      EgretError: there are no words.
+      UsageError: they make fewer pieces than asked for, or have more characters.
     """
     import sentencepiece
 
@@ -54,10 +55,10 @@ def train_bpe(words: Mapping[str, int], size: int, option: str) -> bytes:
     except RuntimeError as error:
         text = str(error)
         if found := re.search(r"value <= (\d+)", text):
-            raise EgretError(f"{option} {size}: the text is too small for so many pieces; the largest possible is "
+            raise UsageError(f"{option} {size}: the text is too small for so many pieces; the largest possible is "
                              f"{int(found[1]) - 1}") from None  # fmt: skip
         if found := re.search(r"\d+ vs (\d+)", text):
-            raise EgretError(f"{option} {size}: the text has more characters than that; the least possible is "
+            raise UsageError(f"{option} {size}: the text has more characters than that; the least possible is "
                              f"{int(found[1]) - 1}") from None  # fmt: skip
         raise EgretError(f"{option} {size}: SentencePiece cannot learn pieces of this text ({text})") from None
     return model.getvalue()

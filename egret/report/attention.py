@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
-from egret.features.batching import load_batch
+from egret.features.batching import STORED, Inputs, load_batch
 from egret.models.attention import RelativeAttention, attention_weights
 from egret.models.model import CtcModel
 from egret.report.html import Markup, data_uri, el
@@ -15,13 +15,12 @@ from egret.report.png import heat_map
 
 SIDE = 400  # pixels of a picture at most: neighbouring frames are averaged
 ABOUT = (
-    "Mean over the heads. Across: the frame that is looked at; up: the frame that looks; both in the order of time from "
-    "the lower left. Light is much. A diagonal looks at its neighbourhood, columns are frames that all look at, such as "
-    "silence."
+    "Mean over the heads. Across: the frame looked at; up: the frame that looks; time begins at the lower left. "
+    "Light is much. On a diagonal frames look at their neighbourhood; a column is a frame that all of them look at."
 )
 
 
-def attention_maps(model: CtcModel, cut: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
+def attention_maps(model: CtcModel, cut: dict[str, Any], inputs: Inputs = STORED) -> list[tuple[str, np.ndarray]]:
     """The mean over heads [T, T] of the first, the middle and the last layer for an utterance, each with its name; row
     t says where frame t looks. Empty for a model without self-attention.
 
@@ -45,24 +44,25 @@ def attention_maps(model: CtcModel, cut: dict[str, Any]) -> list[tuple[str, np.n
     hooks = [watch(number, layers[number]) for number in chosen]
     try:
         with torch.no_grad():
-            model(*load_batch([cut]))
+            model(*load_batch([cut], inputs))
     finally:
         for hook in hooks:
             hook.remove()
     return [(f"layer {number + 1} of {len(layers)}", seen[number]) for number in chosen]
 
 
-def attention_section(model: CtcModel, cut: dict[str, Any]) -> Markup:
+def attention_section(model: CtcModel, cut: dict[str, Any], inputs: Inputs = STORED) -> Markup:
     """The pictures of one utterance, side by side; nothing for a model without self-attention.
 
     Raises:
       EgretError: the features cannot be read.
     """
-    pictures = [_picture(name, weights) for name, weights in attention_maps(model, cut)]
+    pictures = [_picture(name, weights) for name, weights in attention_maps(model, cut, inputs)]
     if not pictures:
         return Markup("")
     facts = f"{cut['id']}, {cut['duration']:.2f} s. {ABOUT}"
-    return el("section", el("h2", "Self-attention"), el("p", facts, class_="note"), el("div", pictures, class_="charts"))
+    boxes = el("div", pictures, class_="charts")
+    return el("section", el("h2", "Self-attention"), el("p", facts, class_="note"), boxes)
 
 
 def _picture(name: str, weights: np.ndarray) -> Markup:

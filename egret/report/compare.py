@@ -1,17 +1,19 @@
 """Two experiments beside each other: what was set, how training went, how they score, and whether that is chance."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import read_json, read_jsonl
+from egret.base.options import as_plain, walk
 from egret.base.stamps import read_stamp
 from egret.report.curves import Points, read_curves
 from egret.report.scores import Score, read_scores
 from egret.scoring.bootstrap import Paired, paired
+from egret.training.options import TrainOptions
 
 LETTERS = "AB"
 # What makes losses per token those of different things.
@@ -25,7 +27,7 @@ class Experiment:
 
     Attributes:
       folder: as it was given.
-      config: config.yaml by dotted name.
+      config: config.yaml by dotted name; options that there were none of then have what is their default now.
       inputs: fingerprints of what it was trained on.
       software: revision of Egret and versions of packages.
       training: counts and seconds of the training, as far as it is finished.
@@ -141,7 +143,7 @@ def read_experiment(folder: Path) -> Experiment:
       EgretError: the folder is none of an experiment, or a file of it is damaged.
     """
     notes: list[str] = []
-    config = dict(dotted(read_config(folder)))
+    config = {**defaults(), **dict(dotted(read_config(folder)))}
     env = read_json(folder / "env.json") if (folder / "env.json").exists() else {}
     begun = read_json(folder / ".begun.json") if (folder / ".begun.json").exists() else {}
     scores: list[Score] = []
@@ -160,6 +162,16 @@ def read_experiment(folder: Path) -> Experiment:
     return Experiment(
         folder, config, begun.get("inputs", {}), software, trained(folder), curves, scores, best, notes
     )  # fmt: skip
+
+
+def defaults() -> dict[str, Any]:
+    """What training's options are when nobody sets them, but for the models': of those only the chosen one's count."""
+    found = {}
+    for name, item, _ in walk(TrainOptions):
+        if item.metadata["kind"] == "option" and not name.startswith("model."):
+            made = item.default_factory
+            found[name] = as_plain(item.default if made is MISSING else made())
+    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:

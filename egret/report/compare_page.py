@@ -22,7 +22,8 @@ def make_page(found: Comparison) -> str:
         el("header", el("h1", title), el("dl", names), notes(found.notes)),
         section("Configuration", differing(found.config) if found.config else notes(["the same"])),
         section("Software", differing(found.software)) if found.software else Markup(""),
-        section("Training", el("div", differing(found.training), curves(found))),
+        section("Training", differing(found.training)),
+        section("Curves", curves(found)),
         section("Scores", el(
             "div", table(["part", "method", "WER % A", "WER % B", "CER % A", "CER % B"], rows),
             notes(["★ the best method of each. The interval is where 95 % of resamplings of the utterances lie."]),

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from egret.report.compare import LETTERS, Comparison, Experiment, Test
-from egret.scoring.tables import columns, rate
+from egret.scoring.tables import columns, rate, width
 
+WIDEST = 60  # letters of a value
 EPOCHS = 20  # rows of the table of epochs, about
 TEST_COLUMNS = ["part", "", "utterances", "A %", "B %", "B - A [95 %]", "B fewer in", "p", ""]
 HOW = (
@@ -34,7 +35,12 @@ def titled(title: str, content: str) -> str:
 
 
 def differing(rows: Sequence[tuple[str, str, str]]) -> str:
-    return columns(["", *LETTERS], [list(row) for row in rows]) if rows else ""
+    return columns(["", *LETTERS], [[row[0], *map(short, row[1:])] for row in rows]) if rows else ""
+
+
+def short(text: str) -> str:
+    """What fits beside another one on a line."""
+    return text if width(text) <= WIDEST else f"{text[: WIDEST // 2]} ... {text[-WIDEST // 3 :]}"
 
 
 def epochs(found: Comparison) -> str:

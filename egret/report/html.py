@@ -52,7 +52,7 @@ def table(names: list[str], rows: list[list[str]], marked: set[int] | None = Non
     Columns of numbers stand to the right.
     """
     right = [
-        all(row[place][:1].isdigit() or row[place] in ("-", "") for row in rows) and bool(rows)
+        all(row[place].lstrip("+-")[:1].isdigit() or row[place] in ("-", "") for row in rows) and bool(rows)
         for place in range(len(names))
     ]
     head = [el("th", name, scope="col", class_="n" if to_right else None)

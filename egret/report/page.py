@@ -10,11 +10,11 @@ from egret.base.files import read_json, read_jsonl
 from egret.base.log import log
 from egret.base.stamps import read_stamp
 from egret.corpus.cuts import part_name, read_cuts, text_of
-from egret.decoding.recognise import refuse_other_units
+from egret.decoding.recognise import inputs_of, refuse_other_units
 from egret.lang.lang import Lang
 from egret.lang.normalise import normalise
 from egret.models.files import load_model
-from egret.models.model import CtcModel, count_parameters
+from egret.models.model import count_parameters
 from egret.report.attention import attention_section
 from egret.report.curves import curves_section, read_curves
 from egret.report.html import Markup, el, table
@@ -67,7 +67,8 @@ def make_page(
     model, config = load_model(experiment, weights)
     refuse_other_units(experiment, config, units)
     manifests = {part_name(path): path for path in cuts}
-    listener, allowance = Listener(model, units), Allowance(max_audio * 2**20)
+    inputs = inputs_of(model, config.get("normalise", "global"), cuts)
+    listener, allowance = Listener(model, units, inputs), Allowance(max_audio * 2**20)
     sections = [
         el("section", el("h2", "Training"), _curves(experiment / "tensorboard")),
         el("section", el("h2", "Scores"), _scores(scores, best)),
@@ -80,7 +81,7 @@ def make_page(
         content, cuts_shown = _part(experiment, score, manifests[score["part"]], listener, worst, allowance)
         sections.append(content)
         shown += cuts_shown
-    sections.append(_attention(model, shown))
+    sections.append(_attention(listener, shown))
     parameters = f"{count_parameters(model):,}"
     header = _header(experiment, config, parameters)
     return document(f"{experiment.resolve().name}: report", [header, *sections, _legend()], SCRIPT), {
@@ -186,11 +187,11 @@ def _part(
     return content, [found[name] for name in chosen]
 
 
-def _attention(model: CtcModel, shown: list[dict[str, Any]]) -> Markup:
+def _attention(listener: Listener, shown: list[dict[str, Any]]) -> Markup:
     """Of the first utterance on the page that has features."""
     for cut in shown:
         try:
-            return attention_section(model, cut)
+            return attention_section(listener.model, cut, listener.inputs)
         except EgretError as error:
             log.warning("no attention of %s: %s", cut["id"], error)
     return Markup("")

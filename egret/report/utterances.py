@@ -12,7 +12,7 @@ from egret.alignment.viterbi import BLANK, Alignment, Span, align, plain
 from egret.base.errors import EgretError
 from egret.corpus.audio import BadAudio
 from egret.corpus.cuts import spoken_of
-from egret.features.batching import load_batch
+from egret.features.batching import STORED, Inputs, load_batch
 from egret.lang.lang import Lang
 from egret.lang.transcript import Transcripts
 from egret.models.model import CtcModel
@@ -51,15 +51,15 @@ def worst_first(errors: dict[str, Errors], rows: dict[str, dict[str, Any]], coun
 class Listener:
     """The model, which says where it hears the tokens of an utterance."""
 
-    def __init__(self, model: CtcModel, lang: Lang) -> None:
-        self.model, self.lang, self.transcripts = model, lang, Transcripts(lang)
+    def __init__(self, model: CtcModel, lang: Lang, inputs: Inputs = STORED) -> None:
+        self.model, self.lang, self.inputs, self.transcripts = model, lang, inputs, Transcripts(lang)
 
     @torch.no_grad()
     def listen(self, cut: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Features [T, C] and log probabilities [T', V]. Raises EgretError: the features cannot be read."""
         if not cut["features"]["num_frames"]:
             raise EgretError("It is so short that it has no features.")
-        features, lengths = load_batch([cut])
+        features, lengths = load_batch([cut], self.inputs)
         log_probs, lengths = self.model(features, lengths)
         return features[0].numpy(), log_probs[0, : int(lengths[0])].numpy()
 

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from egret.base.errors import counted
 from egret.scoring.errors import GAP, Counts, align, total
 
 COMMONEST = 100  # rows of each kind of confusion
@@ -34,7 +35,7 @@ def per_utterance(refs: Mapping[str, Words], hyps: Mapping[str, Words], counts: 
     for name, errors in counts.utterances.items():
         note = ", no hypothesis" if name in missing else ""
         kinds = f"{errors.ins} ins, {errors.dels} del, {errors.subs} sub{note}"
-        heading = f"{name}  {errors.total} errors in {errors.ref} words ({kinds})"
+        heading = f"{name}  {counted(errors.total, 'error')} in {counted(errors.ref, 'word')} ({kinds})"
         columns: list[tuple[str, str, str]] = []
         for ref, hyp in align(refs[name], hyps.get(name, ())):
             kind = "I" if ref == GAP else "D" if hyp == GAP else "" if ref == hyp else "S"

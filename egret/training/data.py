@@ -13,6 +13,7 @@ from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
 from egret.base.log import log
 from egret.corpus.cuts import Cut, CutIndex
+from egret.corpus.shar import manifest_of
 from egret.features.batching import STORED, Inputs, load_batch
 from egret.lang.lang import Lang
 from egret.training.plan import Table
@@ -69,8 +70,18 @@ class Rows(Sequence[str]):
         return self.indexes[self.parts[row]].ids[int(self.places[row])]
 
 
+def kept(rejected: Path, number: int, ending: str) -> Path:
+    """Where something about a manifest, which is one of several, is kept for the next start."""
+    return rejected.with_name(f".{rejected.stem}.{number}.{ending}")
+
+
 class Corpus:
-    """The utterances that can be trained on (or whose loss can be taken), read from disk on demand."""
+    """The utterances that can be trained on (or whose loss can be taken), read from disk on demand.
+
+    Attributes:
+      table: a row for each; what batches are planned by.
+      features: how many a frame has.
+    """
 
     def __init__(
         self,
@@ -85,15 +96,20 @@ class Corpus:
         is kept beside that list, so that the next start need not look again.
 
         Args:
+          manifests: of cuts, or folders of Lhotse's Shar format.
           output_frames: frames that the model gives for so many, of which CTC needs enough.
 
         Raises:
           EgretError: too many utterances cannot be used, or none is left.
         """
         self.lang, self.inputs = lang, inputs
-        self.indexes = [CutIndex(path) for path in manifests]
-        surveys = [survey(index, lang, inputs, rejected.with_name(f".{rejected.stem}.{number}.safetensors"))
+        self.indexes = [
+            CutIndex(manifest_of(path, kept(rejected, number, "jsonl")) if path.is_dir() else path)
+            for number, path in enumerate(manifests)
+        ]
+        surveys = [survey(index, lang, inputs, kept(rejected, number, "safetensors"))
                    for number, index in enumerate(self.indexes)]  # fmt: skip
+        self.features = self._size(surveys)
         longest = max((int(found.frames.max(initial=0)) for found in surveys), default=0)
         # As a list and not as the function, which workers would get with the model that it is a method of.
         self._output_frames = np.array([output_frames(frames) for frames in range(longest + 1)])
@@ -101,6 +117,15 @@ class Corpus:
         self.table = self._table(surveys, usable)
         dropped = [row for number in range(len(surveys)) for row in self._dropped(number, surveys[number], usable)]
         self._report(rejected, dropped, max_reject_percent)
+
+    def _size(self, surveys: list[Survey]) -> int:
+        """Features a frame, which are the same in all manifests."""
+        sizes = {found.features: index.path for found, index in zip(surveys, self.indexes, strict=True)}
+        sizes.pop(0, None)
+        if len(sizes) > 1:
+            raise EgretError(f"{' and '.join(f'{path} has {size}' for size, path in sizes.items())} features a frame; "
+                             f"extract them with the same options")  # fmt: skip
+        return max(sizes, default=0)
 
     def _table(self, surveys: list[Survey], usable: list[np.ndarray]) -> Table:
         places = np.concatenate([np.flatnonzero(good) for good in usable]).astype(np.int64)

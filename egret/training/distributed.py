@@ -23,8 +23,8 @@ from torch import Tensor, distributed
 
 from egret.base.errors import EgretError, UsageError
 from egret.base.files import read_json
-from egret.training.options import TrainOptions
 from egret.base.program import AGAIN
+from egret.training.options import TrainOptions
 from egret.training.signals import Interrupted
 
 # What the processes leave for the one that started them, in the experiment's folder.

@@ -116,7 +116,7 @@ def describe(options: TrainOptions) -> dict[str, Any]:
         del plain["model"][encoder]
     return {
         **plain,
-        "features": len(Stats.load(options.stats).total),
+        "features": len(Stats.load(options.stats).total) if options.stats else options.fbank.num_mel_bins,
         "tokens": len(lang.units),
         "units": digest(lang.units),
         "normaliser": lang.about["normaliser"],

@@ -44,9 +44,7 @@ def load_batches(
         yield batch.pin_memory() if pinned else batch
 
 
-def _by_workers(
-    corpus: Corpus, batches: Sequence[np.ndarray], key: tuple[int, ...], workers: int
-) -> Iterator[Batch]:
+def _by_workers(corpus: Corpus, batches: Sequence[np.ndarray], key: tuple[int, ...], workers: int) -> Iterator[Batch]:
     workers = min(workers, len(batches))
     pool = ProcessPoolExecutor(workers, _context(), _begin, (corpus, key)) if workers else None
     if pool is None:

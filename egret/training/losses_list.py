@@ -14,6 +14,7 @@ from egret.base.errors import EgretError
 from egret.base.files import atomic_open
 from egret.base.log import log, progress
 from egret.features.batching import Inputs
+from egret.features.normalise import make_normaliser
 from egret.lang.lang import Lang
 from egret.models.files import build_model, load_weights
 from egret.models.greedy import ctc_greedy
@@ -45,8 +46,13 @@ def list_losses(options: TrainOptions, config: dict[str, Any], weights: Path) ->
     lang = Lang.read(options.lang)
     model = build_model(config)
     model.load_state_dict(load_weights(weights))
-    model.eval().to(device)
-    inputs = Inputs(options.features, options.fbank)
+    model.eval()
+    # What was trained with: an experiment of an older version has no such entry.
+    normaliser = make_normaliser(
+        config.get("normalise", "global"), options.cuts, model.mean.numpy(), model.deviation.numpy()
+    )
+    model.to(device)
+    inputs = Inputs(options.features, options.fbank, normalise=normaliser)
     rejected = options.out / "rejected_train.jsonl"
     corpus = Corpus(options.cuts, lang, model.output_frames, rejected, options.max_reject_percent, inputs)
     path = options.out / "losses.tsv"
@@ -73,14 +79,9 @@ def rows(corpus: Corpus, model: CtcModel, loss: Loss, options: TrainOptions) -> 
         for place, (tokens, _) in enumerate(ctc_greedy(log_probs, lengths)):
             count = len(batch.targets[place])
             value = values[place] / count
-            yield value, [
-                batch.ids[place],
-                f"{value:.4f}",
-                str(count),
-                f"{corpus.table.seconds[numbers[place]]:.2f}",
-                batch.texts[place],
-                " ".join(corpus.lang.decode(tokens)),
-            ]
+            seconds, heard = corpus.table.seconds[numbers[place]], " ".join(corpus.lang.decode(tokens))
+            said = batch.texts[place]
+            yield value, [batch.ids[place], f"{value:.4f}", str(count), f"{seconds:.2f}", said, heard]
 
 
 def write_sorted(path: Path, found: Iterator[tuple[float, list[str]]]) -> tuple[array, list[list[str]]]:

@@ -174,6 +174,7 @@ class TrainingMeter:
         )  # fmt: skip
         self.line = now
         self.lines.append(now)
+        self.flush()
 
     def _left(self, now: Mark) -> float:
         """Seconds to the last step at the speed of the last few lines, dev parts and checkpoints included."""

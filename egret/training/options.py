@@ -20,7 +20,7 @@ class OptimOptions:
     """Optimisation; by default AdamW, a linear warm-up, then a cosine down to a part of the peak."""
 
     name: Literal["adamw", "adam", "sgd", "adadelta", "adagrad", "radam", "nadam"] = option(
-        "adamw", "the optimiser, PyTorch's own; sgd: with Nesterov momentum"
+        "adamw", "the optimiser, PyTorch's own; sgd has Nesterov's momentum"
     )
     lr: float = option(1e-3, "learning rate at its peak; adadelta's usual one is 1", above=0)
     weight_decay: float = option(
@@ -29,7 +29,7 @@ class OptimOptions:
         "gradient, 0 unless set",
         minimum=0,
     )
-    momentum: float = option(0.9, "of sgd; 0: none", minimum=0, maximum=0.99999)
+    momentum: float = option(0.9, "Nesterov's, of sgd", above=0, maximum=0.99999)
     beta1: float = option(0.9, "decay of the gradient's average, of the Adams", minimum=0, maximum=0.99999)
     beta2: float = option(
         0.98, "decay of the squared gradient's average, of the Adams and adadelta", above=0, maximum=0.99999
@@ -178,7 +178,11 @@ class SpecAugmentOptions:
 @dataclass(kw_only=True)
 class TrainOptions(OutOptions):
     cuts: list[Path] = infile("training cuts with features, a manifest for each part", "stage 1")
-    stats: Path = infile("sums of the features, for mean and variance", "steps/extract_features.py (stage 1)")
+    stats: Path | None = infile(
+        "sums of the features, for mean and variance; of computed features they may be left out",
+        "steps/extract_features.py (stage 1)",
+        default=None,
+    )
     dev_cuts: Path | None = infile("dev cuts with features; none: checkpoints are not chosen", "stage 1", default=None)
     lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
     init_from: Path | None = infile(
@@ -256,6 +260,8 @@ class TrainOptions(OutOptions):
     def __post_init__(self) -> None:
         if self.features == "stored" and (self.augment.wanted() or self.fbank != FbankOptions()):
             raise UsageError("--augment and --fbank go with --features computed; features of stage 1 are what they are")
+        if self.features == "stored" and not self.stats:
+            raise UsageError("--stats: stage 1 leaves them beside the features (train.stats.safetensors)")
         if self.batch.weights and len(self.batch.weights) != len(self.cuts):
             raise UsageError(f"--batch.weights: {len(self.batch.weights)} for {len(self.cuts)} manifests of --cuts; "
                              f"give one for each")  # fmt: skip
@@ -273,6 +279,8 @@ class TrainOptions(OutOptions):
             raise UsageError("--node-rank and --rendezvous go with --num-nodes; say how many machines there are")
         if self.node_rank >= self.num_nodes:
             raise UsageError(f"--node-rank {self.node_rank}: there are {self.num_nodes} machines, counted from 0")
+        if self.optim.schedule == "plateau" and not self.dev_cuts:
+            raise UsageError("--optim.schedule plateau: without --dev-cuts there is no loss to judge by; take another")
         if self.patience and not self.dev_cuts:
             raise UsageError("--patience: without --dev-cuts there is no loss to judge by; leave it out")
 

@@ -79,7 +79,7 @@ def make_optimiser(model: torch.nn.Module, options: OptimOptions) -> torch.optim
 OPTIMISERS: dict[str, Any] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,  # Kingma and Ba 2015
-    "sgd": torch.optim.SGD,
+    "sgd": torch.optim.SGD,  # Sutskever et al. 2013
     "adadelta": torch.optim.Adadelta,  # Zeiler 2012
     "adagrad": torch.optim.Adagrad,  # Duchi, Hazan and Singer 2011
     "radam": torch.optim.RAdam,  # Liu et al. 2020
@@ -90,8 +90,8 @@ OPTIMISERS: dict[str, Any] = {
 def settings(options: OptimOptions) -> dict[str, Any]:
     """What the chosen optimiser takes besides the learning rate and the weight decay, by PyTorch's names."""
     eps = {"eps": options.eps} if options.eps else {}
-    if options.name == "sgd":  # Nesterov's needs a momentum
-        return {"momentum": options.momentum, "nesterov": options.momentum > 0}
+    if options.name == "sgd":
+        return {"momentum": options.momentum, "nesterov": True}
     if options.name == "adadelta":
         return {"rho": options.beta2, **eps}
     if options.name == "adagrad":

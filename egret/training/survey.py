@@ -29,6 +29,7 @@ class Survey:
       frames: of its features, int32 [N].
       tokens: of its transcript, int32 [N]; 0 where it cannot be trained on.
       due: frames that CTC needs for them, int32 [N]: one each, and one between two that are equal.
+      features: a frame of it has; 0 where there are no cuts.
       unusable: place, reason and detail of those that cannot be trained on.
     """
 
@@ -36,6 +37,7 @@ class Survey:
     frames: np.ndarray
     tokens: np.ndarray
     due: np.ndarray
+    features: int
     unusable: list[tuple[int, str, str]]
 
 
@@ -53,7 +55,7 @@ def survey(index: CutIndex, lang: Lang, inputs: Inputs, kept: Path) -> Survey:
     """The survey of a manifest: read from `kept` where it is there and of the same, else made and written there.
 
     Raises:
-      EgretError: a cut has no features, and they are to be read.
+      EgretError: a cut has no features or recording, as they are needed, or other features than those before it.
     """
     state = index.path.stat()
     computed = asdict(inputs.fbank) if inputs.features == "computed" else None
@@ -62,7 +64,8 @@ def survey(index: CutIndex, lang: Lang, inputs: Inputs, kept: Path) -> Survey:
     if found is None:
         found = _make(index, lang, inputs)
         columns = {name: getattr(found, name) for name in ("seconds", "frames", "tokens", "due")}
-        write_tensors(kept, columns, {"made_from": made_from, "unusable": json.dumps(found.unusable)})
+        about = {"made_from": made_from, "features": str(found.features), "unusable": json.dumps(found.unusable)}
+        write_tensors(kept, columns, about)
     return found
 
 
@@ -75,7 +78,8 @@ def _read(path: Path, made_from: str) -> Survey | None:
             if about.get("made_from") != made_from:
                 return None
             columns: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return Survey(**columns, unusable=[tuple(row) for row in json.loads(about["unusable"])])
+        unusable = [tuple(row) for row in json.loads(about["unusable"])]
+        return Survey(**columns, features=int(about["features"]), unusable=unusable)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):  # FileNotFoundError among them
         return None
 
@@ -84,18 +88,23 @@ def _make(index: CutIndex, lang: Lang, inputs: Inputs) -> Survey:
     total = len(index)
     columns = {"seconds": np.zeros(total, np.float32)}
     columns |= {name: np.zeros(total, np.int32) for name in ("frames", "tokens", "due")}
-    unusable = []
+    unusable: list[tuple[int, str, str]] = []
+    size = 0
     for place, cut in enumerate(progress(index, total, f"reading {index.path}")):
         try:
-            columns["frames"][place] = inputs.frames(cut)
+            columns["frames"][place], features = inputs.shape(cut)
         except EgretError as error:
             raise EgretError(f"{index.path}: {error}") from None
+        if size not in (0, features):
+            raise EgretError(f"{index.path}: {cut['id']} has {features} features a frame, those before it have {size}; "
+                             f"extract them with the same options")  # fmt: skip
+        size = features
         columns["seconds"][place] = cut["duration"]
         fault, target = _judge(cut, lang)
         columns["tokens"][place], columns["due"][place] = len(target), frames_due(target)
         if fault:
             unusable.append((place, *fault))
-    return Survey(**columns, unusable=unusable)
+    return Survey(**columns, features=size, unusable=unusable)
 
 
 def _judge(cut: Cut, lang: Lang) -> tuple[tuple[str, str] | None, list[int]]:

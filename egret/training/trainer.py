@@ -18,6 +18,7 @@ import torch
 
 from egret.base.errors import EgretError
 from egret.base.log import log
+from egret.base.options import as_plain
 from egret.features.batching import Inputs
 from egret.features.stats import Stats
 from egret.features.waveform import Augmenter
@@ -40,6 +41,8 @@ from egret.training.schedule import learning_rate, make_optimiser, plateau
 from egret.training.signals import Interrupted, Warned
 
 SKIPPED = "skipped.jsonl"
+TIDY_SECONDS = 10
+SAMPLED = 1000  # utterances from which the mean of computed features is taken
 
 
 @dataclass
@@ -119,8 +122,6 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     torch.manual_seed(options.seed)
     model = build_model(config)
     initialise(model, options.optim)
-    mean, deviation = Stats.load(options.stats).mean_and_deviation()
-    model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
     found = checkpoints.checkpoints(options.out / "checkpoints")
     if options.init_from and not found:
         take_weights(model, options.init_from, lang.units)
@@ -138,6 +139,10 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     train_part = corpus(options.cuts, "train", options.max_reject_percent, augmenter)
     # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
     dev_part = corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
+    if not found:  # a checkpoint has them
+        stats = Stats.load(options.stats) if options.stats else sampled_stats(train_part, config["features"])
+        mean, deviation = stats.mean_and_deviation()
+        model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
     run = Run(
         options=options,
         ranks=ranks,
@@ -156,6 +161,16 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     go_on(run, found)
     ranks.share_weights(model)
     return run
+
+
+def sampled_stats(corpus: Corpus, features: int) -> Stats:
+    """Sums of the features of some utterances, as they are without augmentation, where nobody has made those of all."""
+    stats = Stats.zero(features)
+    rows = np.random.default_rng(0).permutation(len(corpus.table))[:SAMPLED]
+    for batch in load_batches(corpus, np.array_split(rows, -(-len(rows) // 10))):
+        for frames, length in zip(batch.features.numpy(), batch.lengths.tolist(), strict=True):
+            stats.add(frames[:length])
+    return stats
 
 
 def go_on(run: Run, found: list[tuple[Path, Progress]]) -> None:
@@ -186,7 +201,7 @@ def fit(run: Run) -> dict:
         check_memory(run)
     meter = TrainingMeter(
         options.out / "tensorboard", options.log_seconds, run.steps, progress.step,
-        wandb=options.wandb, main=run.ranks.main,
+        wandb=options.wandb, main=run.ranks.main, config=as_plain(options),
     )  # fmt: skip
     while progress.epoch < options.epochs and not out_of_patience(run):
         train_epoch(run, meter)
@@ -251,12 +266,18 @@ def train_epoch(run: Run, meter: TrainingMeter) -> None:
     steps = [batches[first : first + run.step_batches] for first in range(0, len(batches), run.step_batches)]
     own = [rows for step in steps for rows in step[ranks.rank :: ranks.size]]
     loaded = load_batches(run.train, own, (options.seed, progress.epoch), options.workers)
+    tidied = time.monotonic()
     for step in steps:
         with meter.waiting():
             mine = list(islice(loaded, len(range(ranks.rank, len(step), ranks.size))))
         stop, save = train_step(run, mine, tokens_of(run.train, step), meter)
         progress.batch += len(step)
         progress.step += 1
+        if time.monotonic() - tidied > TIDY_SECONDS:
+            guards.return_memory()
+            tidied = time.monotonic()
+        if stop or save:  # a run that goes on from there has the curves up to it
+            meter.flush()
         if stop:
             run.save()
             raise Interrupted(f"told to stop ({run.warned.name or 'a signal'}); saved after step {progress.step}; "
@@ -337,7 +358,9 @@ def skip(run: Run, batches: list[Batch], loss: float, norm: float) -> None:
         row = {"epoch": progress.epoch + 1, "step": progress.step, "loss": str(loss), "norm": str(norm), "ids": ids}
         with open(listed, "a", encoding="utf-8") as out:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
-        log.warning("step %d left out: loss %s, gradient norm %s, on %s", progress.step, loss, norm, guards.describe(ids))
+        log.warning(
+            "step %d left out: loss %s, gradient norm %s, on %s", progress.step, loss, norm, guards.describe(ids)
+        )
     if progress.skipped_in_a_row > options.max_skipped:
         raise EgretError(
             f"{progress.skipped_in_a_row} steps in a row without a finite loss and gradient, the last on "
@@ -406,7 +429,7 @@ def _dev_loss(run: Run, dev: Corpus) -> float:
     run.model.eval()
     batches = plan_batches(dev.table, run.options.batch, seed=0, epoch=run.options.batch.sorted_epochs)
     own = batches[run.ranks.rank :: run.ranks.size]
-    total, tokens = 0.0, 0
+    total, tokens = 0.0, 0.0
     for batch in load_batches(dev, own, (), run.options.workers):
         total += run.objective.plain(batch.to(run.device)).item()
         tokens += batch.tokens

@@ -91,6 +91,61 @@ END
   [[ ! -e pwned ]]
 }
 
+@test "after wrong usage of a step the same options are not offered again" {
+  sed -i 's/exit 7/exit 2/' run.sh
+  run --separate-stderr -2 ./run.sh --breaks 1
+  [[ ${stderr_lines[-1]} == '=== mend the options, and add --stage 1 to continue' && $stderr != *'--breaks 1'* ]]
+}
+
+# training_recipe: a corpus, and a step that takes no setting but lr.
+training_recipe() {
+  recipe '' <<'END'
+if stage 0 "corpus: cuts"; then
+  touch prepared
+fi
+if stage 4 "train"; then
+  touch "entered${EGRET_CHECK-}"
+  "$steps/train" "${set[@]/#/--}"
+fi
+finish
+END
+  cat >"$house/steps/train" <<'END'
+#!/usr/bin/env bash
+if [[ $1 != --lr=* ]]; then
+  echo "train: error: unknown option $1" >&2
+  exit 2
+fi
+[[ -n ${EGRET_CHECK-} ]] || echo "training"
+END
+  chmod +x "$house/steps/train"
+}
+
+@test "wrong settings of training are refused before any stage has run" {
+  training_recipe
+  run --separate-stderr -2 ./run.sh --set lrr=3
+  [[ $stderr == 'train: error: unknown option --lrr=3' && -z $output && ! -e prepared ]]
+}
+
+@test "settings that are right are looked at without a word" {
+  training_recipe
+  run -0 ./run.sh --set lr=3
+  [[ -e entered1 && $(grep -c '=== stage 4: train' <<<"$output") == 1 && $(grep -c training <<<"$output") == 1 ]]
+}
+
+@test "what goes wrong otherwise when settings are looked at is left to the stage" {
+  training_recipe
+  echo 'exit 1' >"$house/steps/train"
+  run -1 ./run.sh --set lr=3
+  [[ -e prepared ]]
+  says '=== stage 4 failed after '
+}
+
+@test "without settings nothing is looked at beforehand" {
+  training_recipe
+  run ./run.sh
+  [[ ! -e entered1 ]]
+}
+
 @test "a failure outside the stages says so" {
   echo 'false' >>run.sh
   run --separate-stderr -1 ./run.sh

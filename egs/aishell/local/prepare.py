@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from egret.base.errors import EgretError, first_few
+from egret.base.errors import EgretError, counted, first_few
 from egret.base.log import log, progress
 from egret.base.options import option, runtime
 from egret.base.program import main
@@ -60,7 +60,7 @@ def unpack_speakers(options: Options) -> None:
     folder = corpus_of(options)
     packed = [archive for archive, whole in speaker_archives(folder) if not whole]
     if packed:
-        log.info("%d speakers' archives in %s; unpacked into %s", len(packed), folder / "wav", options.unpacked)
+        log.info("%s in %s; unpacked into %s", counted(len(packed), "archive"), folder / "wav", options.unpacked)
     with ThreadPoolExecutor(options.workers) as pool:
         done = pool.map(lambda archive: unpack(archive, options.unpacked / speaker_of(archive)), packed)
         for _ in progress(done, len(packed), "unpacking"):

@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from egret.base.errors import EgretError, UsageError, first_few
+from egret.base.errors import EgretError, UsageError, counted, first_few
 from egret.base.options import option, runtime
 from egret.base.program import main
 from egret.corpus import text_file
@@ -134,7 +134,9 @@ def dev_speakers(speakers: set[str], utterances: int, wanted: int, seed: int) ->
       EgretError: too few speakers to divide.
     """
     if len(speakers) < 2:
-        raise EgretError(f"--dev seeded: {len(speakers)} training speakers cannot be divided; use --dev first100")
+        raise EgretError(
+            f"--dev seeded: {counted(len(speakers), 'training speaker')} cannot be divided; use --dev first100"
+        )
     each_says = utterances / len(speakers)
     number = max(1, round(min(wanted, utterances / DEV_SHARE) / each_says))
     return set(in_turn(speakers, lambda name: name[0].lower(), seed)[:number])

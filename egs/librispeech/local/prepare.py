@@ -108,8 +108,8 @@ def divide(utterances: list[Utterance]) -> tuple[list[Utterance], list[Utterance
     Raises:
       EgretError: there is only one chapter.
     """
-    if (chapters := len({each.audio.parent for each in utterances})) < 2:
-        raise EgretError(f"a part of {chapters} chapters cannot be divided into dev and test; name two parts")
+    if len({each.audio.parent for each in utterances}) < 2:
+        raise EgretError("a part of a single chapter cannot be divided into dev and test; name two parts")
     return halves(utterances, lambda each: each.audio.parent.name)
 
 

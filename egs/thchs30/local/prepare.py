@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from egret.base.errors import EgretError, first_few
+from egret.base.errors import EgretError, counted, first_few
 from egret.base.log import log
 from egret.base.options import option, runtime
 from egret.base.program import main
@@ -141,7 +141,7 @@ def divided(folder: Path, task: str, dev: str, seed: int) -> Parts:
     parts = {part: list_part(folder, part, task) for part in PARTS}
     listed = {each.id for utterances in parts.values() for each in utterances}
     if left := sorted({path.stem for path in (folder / "data").glob("*.wav")} - listed, key=order):
-        log.info("%d recordings of data/ are in no part and stay out: %s", len(left), first_few(left))
+        log.info("%s of data/ in no part, left out: %s", counted(len(left), "recording"), first_few(left))
     if dev == "sentences":  # whole ones, every reading of them in train and dev, about as many as dev had
         pool = sorted(parts["train"] + parts["dev"], key=lambda each: order(each.id))
         parts["train"], parts["dev"] = hold_out(pool, lambda each: str(order(each.id)[2]), len(parts["dev"]), seed)
