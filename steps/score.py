@@ -118,7 +118,7 @@ def run(options: Options) -> Outcome:
         if part not in manifests:
             raise EgretError(f"{folder}: is of the part {part!r}, --cuts has {first_few(manifests)}; add its manifest")
         if part not in parts:
-            parts[part] = References.read(manifests[part], normaliser, lang)
+            parts[part] = References.read(manifests[part], normaliser, lang, syllables=True)
         scores.append(score_decoding(folder, parts[part], normaliser, lang))
     dev_parts = [part for part in options.dev_part if part]
     best = choose_best(scores, dev_parts, options.main_method, options.metric)

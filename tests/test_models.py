@@ -8,10 +8,12 @@ import yaml
 
 from egret.base.errors import EgretError, UsageError
 from egret.base.options import as_plain
-from egret.models.attention import relative_positions, shift
+from egret.models.attention import RelativeAttention, attention_weights, relative_positions, shift
+from egret.models.conformer import depthwise
 from egret.models.files import build_model, load_config, load_model, load_weights, save_config, save_weights
 from egret.models.masking import frame_mask, mask_frames
 from egret.models.model import ENCODERS, CtcModel, count_parameters
+from egret.models.norm import BatchNorm
 from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions
 from folders import make_experiment, make_lang
 
@@ -198,6 +200,70 @@ def test_relative_positions_are_sines_and_cosines_of_the_distance():
     distances = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0])
     assert torch.allclose(positions[:, 0], distances.sin(), atol=1e-6)
     assert torch.allclose(positions[:, 3], (distances / 100).cos(), atol=1e-6)
+
+
+def test_attention_is_the_softmax_of_its_equation():
+    """Dai et al. 2019, section 3.3, one query and one key at a time."""
+    torch.manual_seed(1)
+    attention, x = RelativeAttention(8, 2, 0.0), torch.randn(2, 5, 8)
+    torch.nn.init.normal_(attention.content_bias)
+    torch.nn.init.normal_(attention.position_bias)
+    hidden = ~frame_mask(torch.tensor([5, 3]), 5)
+    positions = relative_positions(5, 8, x)
+    found = attention_weights(attention, x, positions, hidden)
+    query, key, _ = (part.view(2, 5, 2, 4) for part in attention.project(x).chunk(3, dim=2))
+    distance = attention.project_positions(positions).view(9, 2, 4)
+    for row, frames in enumerate([5, 3]):
+        for head in range(2):
+            content, position = attention.content_bias[head], attention.position_bias[head]
+            for t in range(5):
+                scores = torch.stack([
+                    (query[row, t, head] + content) @ key[row, other, head]
+                    + (query[row, t, head] + position) @ distance[4 - (t - other), head]
+                    for other in range(frames)
+                ])  # fmt: skip
+                expected = torch.nn.functional.pad((scores / 2).softmax(dim=0), (0, 5 - frames))
+                assert torch.allclose(found[row, head, t], expected, atol=1e-6)
+
+
+def test_frames_that_are_hidden_have_no_gradient():
+    attention, x = RelativeAttention(8, 2, 0.0), torch.randn(1, 5, 8, requires_grad=True)
+    hidden = ~frame_mask(torch.tensor([3]), 5)
+    attention(x, relative_positions(5, 8, x), hidden)[:, :3].square().sum().backward()
+    assert x.grad is not None
+    assert (x.grad[:, 3:] == 0).all() and (x.grad[:, :3] != 0).all()
+
+
+@pytest.mark.parametrize("frames", [1, 4, 40])
+def test_the_depthwise_convolution_is_that_of_its_module(frames):
+    torch.manual_seed(1)
+    module = torch.nn.Conv1d(6, 6, 5, padding=2, groups=6)
+    x = torch.randn(3, frames, 6, requires_grad=True)
+    expected, found = module(x.transpose(1, 2)).transpose(1, 2), depthwise(x, module)
+    assert torch.allclose(found, expected, atol=1e-6)
+    weight = torch.randn_like(expected)
+    gradients = [torch.autograd.grad((y * weight).sum(), [x, *module.parameters()]) for y in (expected, found)]
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*gradients, strict=True))
+
+
+def test_batch_normalisation_is_pytorchs_on_the_frames_of_the_utterances():
+    torch.manual_seed(1)
+    ours, theirs = BatchNorm(4), torch.nn.BatchNorm1d(4)
+    x, lengths = 3 * torch.randn(2, 9, 4) + 2, torch.tensor([9, 5])
+    inside = frame_mask(lengths, 9)
+    assert torch.allclose(ours(x, lengths)[inside], theirs(x[inside]), atol=1e-5)
+    assert torch.allclose(ours.mean, theirs.running_mean, atol=1e-5)
+
+
+def test_the_end_of_an_utterance_is_silent_to_the_gradient_too():
+    """What stands in the padding changes no gradient of the convolutions that subsample."""
+    gradients = []
+    for padding in (0.0, 1e3):
+        model = make_model({"layers": 1, "heads": 2, "kernel": 3, "channels": 3})
+        log_probs, frames = model(*make_batch(padding=padding))
+        sum(log_probs[row, :count].square().sum() for row, count in enumerate(frames.tolist())).backward()
+        gradients.append([parameter.grad for parameter in model.encoder.subsampling.parameters()])
+    assert all(torch.allclose(*pair, rtol=1e-4, atol=1e-3) for pair in zip(*gradients, strict=True))
 
 
 def test_a_conformer_sees_the_whole_utterance():

@@ -88,6 +88,19 @@ def of_kind(options: Any, kind: str) -> dict[str, Any]:
     return {name: value for name, item, value in walk(options) if item.metadata["kind"] == kind}
 
 
+def defaults(options: type, kind: str) -> dict[str, Any]:
+    """The defaults of the options of one kind by dotted name, those of a group as it makes them of itself; an option
+    that has none is left out."""
+    found: dict[str, Any] = {}
+    for item in fields(options):
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        if item.metadata.get("kind") == "group":
+            found |= {f"{item.name}.{name}": value for name, value in of_kind(default, kind).items()}
+        elif item.metadata["kind"] == kind and default is not MISSING:
+            found[item.name] = default
+    return found
+
+
 def parse(options: type[T], argv: Sequence[str], prog: str, description: str, example: str = "") -> T:
     """Options from a command line.
 

@@ -17,13 +17,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError, Refused, UsageError
 from egret.base.log import Meter, log, set_up_logging
-from egret.base.options import StepOptions, as_plain, command_line, of_kind, outdir, parse, runtime, walk
+from egret.base.options import StepOptions, as_plain, command_line, defaults, of_kind, outdir, parse, runtime, walk
 from egret.base.stamps import (
     Request,
     failure_path,
@@ -248,22 +248,10 @@ def _work(step: Step, options: Any, request: Request, forced: bool) -> None:
 
 
 def changed(options: Any) -> dict[str, Any]:
-    """The options that differ from their defaults, by dotted name; those of a group from what it makes of itself."""
-    found: dict[str, Any] = {}
-    for item in fields(options):
-        value = getattr(options, item.name)
-        default = item.default if item.default_factory is MISSING else item.default_factory()
-        if item.metadata.get("kind") == "group":
-            before = dict(walk_values(default))
-            found |= {f"{item.name}.{name}": now for name, now in walk_values(value) if now != before[name]}
-        elif value != default:
-            found[item.name] = value
-    return found
-
-
-def walk_values(options: Any) -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every option."""
-    return ((name, value) for name, _, value in walk(options))
+    """The options that differ from their defaults, by dotted name."""
+    kinds = ("option", "runtime", "input", "output")
+    usual = {name: value for kind in kinds for name, value in defaults(type(options), kind).items()}
+    return {name: value for name, _, value in walk(options) if name not in usual or value != usual[name]}
 
 
 def _finish(step: Step, options: Any, request: Request, done: Outcome, started: Meter) -> None:

@@ -142,14 +142,20 @@ def fingerprint(path: Path) -> str:
                 name: _content(path / name, known) for stamp in stamps for name, known in stamp["outputs"].items()
             }
             return digest(outputs)
-        return digest({str(p.relative_to(path)): sha256(p) for p in _files_in(path)})
-    state = path.stat()
+        return digest({str(p.relative_to(path)): _of_file(p) for p in _files_in(path)})
+    path.stat()  # raises where there is none
     for folder in list(path.parents)[:3]:
         for stamp in _stamps_in(folder):
             known = stamp["outputs"].get(str(path.relative_to(folder)))
             if known:
                 return _content(path, known)
-    return sha256(path) if state.st_size <= HASHED_UP_TO else _size_and_time(state)
+    return _of_file(path)
+
+
+def _of_file(path: Path) -> str:
+    """The content's hash; of a large file, and of the shards of Lhotse's Shar, which are many, size and time."""
+    state = path.stat()
+    return _size_and_time(state) if state.st_size > HASHED_UP_TO or path.suffix == ".tar" else sha256(path)
 
 
 def _stamps_in(folder: Path) -> list[dict[str, Any]]:

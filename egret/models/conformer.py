@@ -66,9 +66,7 @@ class FeedForward(nn.Sequential):
     """Normalise, widen, swish, narrow."""
 
     def __init__(self, dim: int, inner: int, dropout: float) -> None:
-        super().__init__(
-            LayerNorm(dim), nn.Linear(dim, inner), nn.SiLU(), nn.Dropout(dropout), nn.Linear(inner, dim)
-        )
+        super().__init__(LayerNorm(dim), nn.Linear(dim, inner), nn.SiLU(), nn.Dropout(dropout), nn.Linear(inner, dim))
 
 
 class ConvolutionModule(nn.Module):

@@ -29,8 +29,12 @@ class References:
     syllables: Spoken | None = None
 
     @classmethod
-    def read(cls, cuts: Path, normaliser: str, lang: Lang | None = None) -> "References":
-        """The references of a manifest, with syllables where a lang folder of syllables is given or text is Mandarin.
+    def read(cls, cuts: Path, normaliser: str, lang: Lang | None = None, syllables: bool = False) -> "References":
+        """The references of a manifest.
+
+        Args:
+          lang: lang folder of a syllable system.
+          syllables: have them with syllables, where a lang folder is given or text is Mandarin.
 
         Raises:
           EgretError: no such manifest, no cuts in it, or two with one id.
@@ -38,7 +42,7 @@ class References:
         words: dict[str, list[str]] = {}
         speakers = {}
         said = {}
-        in_syllables = lang is not None or normaliser == NORMALISER
+        in_syllables = syllables and (lang is not None or normaliser == NORMALISER)
         for cut in distinct_cuts(cuts):
             name = cut["id"]
             words[name] = normalise(text_of(cut), normaliser).split()

@@ -7,14 +7,13 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
 from egret.base.errors import Refused
 from egret.base.files import digest, read_json, write_json
 from egret.base.log import log
-from egret.base.options import as_plain, of_kind
+from egret.base.options import as_plain, defaults, of_kind
 from egret.base.stamps import fingerprint
 from egret.features.waveform import input_fingerprints
 from egret.lang.lang import Lang
@@ -76,13 +75,7 @@ def forced(options: TrainOptions) -> bool:
 
 def with_defaults(before: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
     """What an experiment began with; options that there were none of then had what is their default now."""
-    given = {item.name: getattr(options, item.name) for item in fields(options) if required(item)}
-    defaults = as_plain(of_kind(type(options)(**given), "option"))
-    return {**before, "options": {**defaults, **before["options"]}}
-
-
-def required(item: Field) -> bool:
-    return item.default is MISSING and item.default_factory is MISSING
+    return {**before, "options": {**as_plain(defaults(type(options), "option")), **before["options"]}}
 
 
 def refuse_if_different(out: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def list_losses(options: TrainOptions, config: dict[str, Any], weights: Path) ->
         config.get("normalise", "global"), options.cuts, model.mean.numpy(), model.deviation.numpy()
     )
     model.to(device)
-    inputs = Inputs(options.features, options.fbank, normalise=normaliser)
+    inputs = Inputs(options.inputs, options.fbank, normalise=normaliser)
     rejected = options.out / "rejected_train.jsonl"
     corpus = Corpus(options.cuts, lang, model.output_frames, rejected, options.max_reject_percent, inputs)
     path = options.out / "losses.tsv"

@@ -9,6 +9,7 @@ from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
 from egret.base.program import OutOptions
 from egret.features.extractor import FbankOptions
+from egret.features.normalise import Kind
 from egret.features.waveform import WaveformOptions
 from egret.graph.topology import Topology
 from egret.models.options import ModelOptions
@@ -222,8 +223,11 @@ class TrainOptions(OutOptions):
         minimum=0, maximum=0.999999,
     )  # fmt: skip
     freeze: list[str] = option([], "patterns of the names of parameters that stay as they are, such as 'encoder.0.*'")
-    features: Literal["stored", "computed"] = option(
-        "stored", "stored: those of stage 1; computed: from the recordings, as --fbank and --augment say"
+    inputs: Literal["stored", "computed"] = option(
+        "stored", "features; stored: those of stage 1; computed: from the recordings, as --fbank and --augment say"
+    )
+    normalise: Kind = option(
+        "global", "what features are measured against: all of the training part, their utterance, or their speaker"
     )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", "of the model's arithmetic; weights, losses and the optimiser stay in fp32"
@@ -258,10 +262,12 @@ class TrainOptions(OutOptions):
     augment: WaveformOptions = group(WaveformOptions)
 
     def __post_init__(self) -> None:
-        if self.features == "stored" and (self.augment.wanted() or self.fbank != FbankOptions()):
-            raise UsageError("--augment and --fbank go with --features computed; features of stage 1 are what they are")
-        if self.features == "stored" and not self.stats:
+        if self.inputs == "stored" and (self.augment.wanted() or self.fbank != FbankOptions()):
+            raise UsageError("--augment and --fbank go with --inputs computed; features of stage 1 are what they are")
+        if self.inputs == "stored" and not self.stats:
             raise UsageError("--stats: stage 1 leaves them beside the features (train.stats.safetensors)")
+        if self.normalise != "global" and not self.stats:
+            raise UsageError(f"--normalise {self.normalise}: --stats too, whose mean and deviation features are given")
         if self.batch.weights and len(self.batch.weights) != len(self.cuts):
             raise UsageError(f"--batch.weights: {len(self.batch.weights)} for {len(self.cuts)} manifests of --cuts; "
                              f"give one for each")  # fmt: skip

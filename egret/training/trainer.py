@@ -20,6 +20,7 @@ from egret.base.errors import EgretError
 from egret.base.log import log
 from egret.base.options import as_plain
 from egret.features.batching import Inputs
+from egret.features.normalise import make_normaliser
 from egret.features.stats import Stats
 from egret.features.waveform import Augmenter
 from egret.lang.lang import Lang
@@ -130,18 +131,24 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     model.to(device)
     log.info("%d parameters, on %s%s", count_parameters(model), device, f", {ranks.size} of them" * (ranks.size > 1))
 
+    stats = Stats.load(options.stats) if options.stats else None
+
     def corpus(manifests: list[Path], part: str, may_reject: float, augment: Augmenter | None = None) -> Corpus:
         rejected = options.out / f"rejected_{part}.jsonl"
-        inputs = Inputs(options.features, options.fbank, augment)
-        return Corpus(manifests, lang, model.output_frames, rejected, may_reject, inputs)
+        normalise = make_normaliser(options.normalise, manifests, *stats.mean_and_deviation()) if stats else None
+        inputs = Inputs(options.inputs, options.fbank, augment, normalise)
+        found = Corpus(manifests, lang, model.output_frames, rejected, may_reject, inputs)
+        if found.features != config["features"]:
+            raise EgretError(f"{manifests[0]}: {found.features} features a frame, where --stats has "
+                             f"{config['features']}; give those that stage 1 left beside it")  # fmt: skip
+        return found
 
     augmenter = Augmenter(options.augment) if options.augment.wanted() else None
     train_part = corpus(options.cuts, "train", options.max_reject_percent, augmenter)
     # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
     dev_part = corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
     if not found:  # a checkpoint has them
-        stats = Stats.load(options.stats) if options.stats else sampled_stats(train_part, config["features"])
-        mean, deviation = stats.mean_and_deviation()
+        mean, deviation = (stats or sampled_stats(train_part, config["features"])).mean_and_deviation()
         model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
     run = Run(
         options=options,
