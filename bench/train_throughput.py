@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time whole training steps of the presets in conf/models: hours of speech an hour, and the share of the matrix rate.
 
-    bench/train_throughput.py [--preset conformer_m ...] [--config FILE ...] [--threads 2] [--seconds 60] [--bars]
+    bench/train_throughput.py [--preset conformer_m ...] [--config FILE ...] [--threads 2] [--seconds 120] [--bars]
 
 A step is the trainer's: SpecAugment, forward, CTC loss, backward, clipping and the optimiser, on features of noise in
 batches of the batch plan, from utterances of 2 to 16 seconds. Its operations are those of the products and convolutions
@@ -149,7 +149,9 @@ def main() -> None:
     parser.add_argument("--preset", nargs="*", default=[], help="names in conf/models; all of them if none is given")
     parser.add_argument("--config", nargs="*", type=Path, default=[], help="other configurations of steps/train.py")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: all cores")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of speech in a batch, padding included")
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="of speech in a batch, padding included; 120 as in training"
+    )
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], default="fp32")
