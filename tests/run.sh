@@ -103,6 +103,8 @@ if [[ $tier == full ]]; then
   check "bars of yesno" bench/yesno.py --corpus "$corpora/yesno" --bars > >(tee -a "$figures")
   check "bars of an4" bench/an4.py --corpus "$corpora/an4" --bars > >(tee -a "$figures")
   check "bars of stage 1" bench/features.py --corpus "$corpora/an4" --bars > >(tee -a "$figures")
+  check "bars of training" bench/training.py --bars > >(tee -a "$figures")
+  check "speed of training" bench/train_throughput.py --bars > >(tee -a "$figures")
   check "bare clone" bare_clone > >(tee >(tail -n 1 >>"$figures"))
 fi
 
