@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from egret.base.errors import EgretError
 from egret.training import guards, trainer
-from egret.training.distributed import Ranks
+from egret.training.distributed import STOP, Ranks
 from egret.training.experiment import begin
 from egret.training.trainer import Run, set_up
 from tiny_training import Train, small_options
@@ -99,14 +99,54 @@ def test_a_batch_that_does_not_fit_is_divided_and_gives_the_same_gradient(tmp_pa
     run = make_run(tmp_path, **plain)
     rows = max(run.batches(0), key=len)
     batch = run.train.load(rows, (1, 0))
-    trainer.gradients(run, [batch], batch.tokens)
+    trainer.gradients(run, [batch], batch.tokens, guards.Buffers.of(run.model))
     wanted = [parameter.grad.clone() for parameter in run.trained]
     run.optimiser.zero_grad(set_to_none=True)
     tried = out_of_memory_above(len(rows) - 1, monkeypatch)
-    trainer.gradients(run, [batch], batch.tokens)
+    trainer.gradients(run, [batch], batch.tokens, guards.Buffers.of(run.model))
     assert tried == [len(rows), len(rows) // 2, len(rows) - len(rows) // 2]
     for parameter, gradient in zip(run.trained, wanted, strict=True):
         assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+
+
+def test_a_step_begun_again_counts_once_in_the_running_statistics(tmp_path, monkeypatch):
+    run = make_run(tmp_path, epochs=1, check_batches=False, **{"model.tdnn.norm": "batch"})
+    batch = run.train.load(max(run.batches(0), key=len), (1, 0))
+    before = guards.Buffers.of(run.model)
+    trainer.set_training_mode(run.model, [])
+    trainer.backward(run, batch, batch.tokens, 0, halve=True)
+    wanted = guards.Buffers.of(run.model).kept
+    before.put_back()
+    out_of_memory_above(len(batch.ids) - 1, monkeypatch)
+    trainer.gradients(run, [batch], batch.tokens, before)
+    changed = [not torch.equal(*pair) for pair in zip(before.kept, wanted, strict=True)]
+    assert any(changed) and all(map(torch.equal, run.model.buffers(), wanted))
+
+
+class Scaler:
+    """Stands for GradScaler, which is for GPUs only."""
+
+    def __init__(self) -> None:
+        self.size, self.stepped = 8.0, False
+
+    def step(self, optimiser: object) -> None:
+        self.stepped = True
+
+    def update(self, size: float) -> None:
+        self.size = size
+
+    def get_scale(self) -> float:
+        return self.size
+
+    def get_backoff_factor(self) -> float:
+        return 0.5
+
+
+def test_in_fp16_a_step_that_is_left_out_only_makes_the_scale_smaller(tmp_path):
+    run = make_run(tmp_path, epochs=1)
+    run.scaler = Scaler()
+    trainer.make_step(run, skip=True)
+    assert (run.scaler.size, run.scaler.stepped) == (4.0, False)
 
 
 def test_half_a_batch_that_does_not_fit_ends_training(tmp_path, monkeypatch):
@@ -144,6 +184,12 @@ def test_what_would_fit_lies_on_a_line_through_what_was_tried():
 
 def test_batches_of_one_size_show_no_line():
     assert guards.would_fit({20.0: 150}, total=400) == 0
+
+
+def test_what_told_several_processes_to_stop_does_not_stop_one_alone(tmp_path):
+    run = make_run(tmp_path, epochs=1)
+    (tmp_path / "exp" / STOP).write_text("{}")
+    assert not run.warned
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])

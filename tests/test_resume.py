@@ -108,14 +108,38 @@ def test_the_utterances_that_follow_are_those_of_an_uninterrupted_run(tmp_path: 
 
 def test_checkpoints_come_every_so_many_steps(train: Train, tmp_path: Path) -> None:
     train("exp", "--epochs", "1", "--save-steps", "3")
-    names = sorted(path.name for path in (tmp_path / "exp/checkpoints").iterdir())
-    assert names == ["epoch-001", "step-00000012"] or all(int(name[-8:]) % 3 == 0 for name in names if "step" in name)
+    steps = [int(path.name[-8:]) for path in (tmp_path / "exp/checkpoints").glob("step-*")]
+    assert steps and all(step % 3 == 0 for step in steps)
 
 
 def test_the_best_and_the_last_are_kept(train: Train, tmp_path: Path) -> None:
     train("exp", "--epochs", "6", "--keep-last", "3", "--keep-best", "1", "--average", "1")
     names = sorted(path.name for path in (tmp_path / "exp/checkpoints").iterdir())
     assert names[-3:] == ["epoch-004", "epoch-005", "epoch-006"] and len(names) <= 4
+
+
+def test_fewer_kept_than_are_averaged_is_refused(train: Train) -> None:
+    assert "--keep-best 1: --average 5 needs as many" in train("exp", "--epochs", "6", "--keep-best", "1", code=2)
+
+
+def test_a_dev_loss_that_is_no_number_is_the_worst(tmp_path: Path) -> None:
+    from egret.training.checkpoints import Progress, best
+
+    epochs = [(tmp_path / str(loss), Progress(dev_loss=loss)) for loss in (3.0, float("nan"), 1.0)]
+    assert [path.name for path, _ in best(epochs)] == ["1.0", "3.0", "nan"]
+
+
+def test_weights_of_the_training_parts_are_none_of_the_dev_part(tmp_path: Path) -> None:
+    from egret.training import trainer
+    from egret.training.distributed import Ranks
+    from egret.training.experiment import begin
+    from tiny_training import small_options
+
+    losses = []
+    for out, weights in (("all", []), ("half", ["0.5"])):
+        options = small_options(tmp_path, out, **({"batch.weights": weights} if weights else {}))
+        losses.append(trainer.dev_loss(trainer.set_up(options, begin(options, 1), Ranks())))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_the_running_average_is_what_is_kept(train: Train, tmp_path: Path) -> None:

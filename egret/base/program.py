@@ -144,7 +144,7 @@ def main(step: Step, argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _fail(step, options, "interrupted; run it again to go on", 130)
     except OSError as error:
-        message = _system_message(error, options)
+        message = system_message(error, options)
         if message is None:
             _record(step, options, repr(error))
             raise
@@ -215,7 +215,9 @@ def _alone(step: Step, out: Path) -> Iterator[None]:
         try:
             yield
         except EgretError as error:
-            if new and error.exit_code == UsageError.exit_code:
+            if (
+                new and error.exit_code == UsageError.exit_code and not isinstance(error, Launched)
+            ):  # whose log is there
                 shutil.rmtree(out, ignore_errors=True)
             raise
 
@@ -324,7 +326,7 @@ def _record(step: Step, options: Any, message: str) -> None:
         write_failure(options.out, step.name, message)
 
 
-def _system_message(error: OSError, options: Any) -> str | None:
+def system_message(error: OSError, options: Any) -> str | None:
     """One line for a failure of the machine that a user can mend; None for one that we did not foresee."""
     name = error.filename or getattr(options, "out", "a file")
     advice = {

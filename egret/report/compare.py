@@ -1,14 +1,15 @@
 """Two experiments beside each other: what was set, how training went, how they score, and whether that is chance."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from egret.base import options
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import read_json, read_jsonl
-from egret.base.options import as_plain, walk
+from egret.base.options import as_plain
 from egret.base.stamps import read_stamp
 from egret.report.curves import Points, read_curves
 from egret.report.scores import Score, read_scores
@@ -166,12 +167,8 @@ def read_experiment(folder: Path) -> Experiment:
 
 def defaults() -> dict[str, Any]:
     """What training's options are when nobody sets them, but for the models': of those only the chosen one's count."""
-    found = {}
-    for name, item, _ in walk(TrainOptions):
-        if item.metadata["kind"] == "option" and not name.startswith("model."):
-            made = item.default_factory
-            found[name] = as_plain(item.default if made is MISSING else made())
-    return found
+    usual = options.defaults(TrainOptions, "option")
+    return as_plain({name: value for name, value in usual.items() if not name.startswith("model.")})
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ folder holds `model.safetensors` (the weights to use), `optimiser.safetensors` (
 running average is kept, that is what is used, and `training.safetensors` has the weights to go on from.
 """
 
+import math
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -118,7 +119,12 @@ def prune(folder: Path, keep_last: int, keep_best: int) -> None:
 
 def best(epochs: list[tuple[Path, Progress]]) -> list[tuple[Path, Progress]]:
     """Checkpoints by dev loss, lowest first; those without one, in their order, behind."""
-    return sorted(epochs, key=lambda item: float("inf") if item[1].dev_loss is None else item[1].dev_loss)
+    return sorted(epochs, key=lambda item: judged(item[1].dev_loss))
+
+
+def judged(loss: float | None) -> float:
+    """A loss on dev to compare by: one that is none, or no number, is worse than any other."""
+    return math.inf if loss is None or math.isnan(loss) else loss
 
 
 def average(paths: list[Path]) -> dict[str, Tensor]:

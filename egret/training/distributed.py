@@ -11,12 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -27,10 +27,12 @@ from egret.base.program import AGAIN
 from egret.training.options import TrainOptions
 from egret.training.signals import Interrupted
 
+T = TypeVar("T")
 # What the processes leave for the one that started them, in the experiment's folder.
 RESULT = ".result.{node}.json"
 STOP = ".stop"
 PATIENCE = timedelta(minutes=30)  # the first process may have to read a large manifest
+CONSTANT = ("mean", "deviation")  # of the features
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Ranks:
         """Running statistics, which every process takes of its own batches, become their mean."""
         if self.size == 1:
             return
-        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        buffers = [buffer for name, buffer in model.named_buffers() if name not in CONSTANT]
+        buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
         if buffers:
             self._in_one_piece(buffers)
             for buffer in buffers:
@@ -77,6 +80,30 @@ class Ranks:
         if self.size > 1:
             for tensor in model.state_dict().values():
                 distributed.broadcast(tensor, src=0)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def first_alone(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process, then in the others, who find the files that it left.
+
+        Raises:
+          EgretError: what it raised in the first process, in all of them.
+        """
+        if self.size == 1:
+            return make()
+        made: list[T] = []
+        error = ""
+        if self.main:
+            try:
+                made.append(make())
+            except EgretError as found:
+                error = str(found)
+        if error := self.gather(error)[0]:
+            raise EgretError(error)
+        return made[0] if made else make()
 
     def gather(self, value: Any) -> list[Any]:
         """A small value of each process, in the order of the ranks."""
@@ -103,7 +130,7 @@ def joined(options: TrainOptions) -> Iterator[Ranks]:
         return
     ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     if options.num_gpus:
-        torch.cuda.set_device(ranks.local)
+        torch.cuda.set_device(choose_device(options, ranks))
     distributed.init_process_group("nccl" if options.num_gpus else "gloo", timeout=PATIENCE)
     try:
         yield ranks
@@ -145,10 +172,12 @@ def start(options: TrainOptions) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()])}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.processes)))
     with open(errors, "w", encoding="utf-8") as stderr:
-        process = subprocess.Popen(command, env=environment, stderr=stderr)
+        # The training processes end when the pipe closes, as it does when this process ends, even by SIGKILL.
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stderr=stderr, preexec_fn=_deaf)
         with passed_on(process, stop):
             process.wait()
     said = read_json(result) if result.exists() else {}
+    told = stop.exists()
     result.unlink(missing_ok=True)
     if options.node == 0:
         stop.unlink(missing_ok=True)
@@ -156,9 +185,16 @@ def start(options: TrainOptions) -> dict[str, Any]:
         raise Interrupted(said["error"])
     if "error" in said:
         raise (UsageError if said["code"] == 2 else EgretError)(said["error"])
+    if process.returncode != 0 and told:  # torchrun, which had the signal too, ended them before they could save
+        raise Interrupted("told to stop; the same command goes on from the last checkpoint")
     if process.returncode != 0:
         raise EgretError(f"a training process ended with code {process.returncode}; {errors} says why")
     return said.get("counts", {})
+
+
+def _deaf() -> None:
+    """SIGUSR1 would end torchrun, which some schedulers send it too; training processes hear it again."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _python_path() -> list[str]:
@@ -172,7 +208,9 @@ def meeting(options: TrainOptions) -> list[str]:
       UsageError: several machines, and nothing says which is the first.
     """
     if options.num_nodes == 1:
-        return ["--standalone", "--nnodes", "1"]
+        # torchrun's --standalone, but at a free port: PyTorch 1.13's is the same for all trainings of a machine, which
+        # then end with the first of them.
+        return ["--nnodes", "1", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
     host, _, port = (options.rendezvous or slurm_host()).partition(":")
     if not host:
         raise UsageError(

@@ -83,9 +83,12 @@ def largest(batches: list[np.ndarray], table: Table) -> list[np.ndarray]:
 class MemoryCheck:
     """Tries batches forward and backward, and says how much memory they take and what would fit."""
 
-    def __init__(self, device: torch.device, compute: Callable[[Batch], None], optimiser_bytes: int) -> None:
-        """`compute` does all of a step but the optimiser's part, which will take `optimiser_bytes` more."""
-        self.device, self.compute, self.optimiser_bytes = device, compute, optimiser_bytes
+    def __init__(
+        self, device: torch.device, compute: Callable[[Batch], None], optimiser_bytes: int, sharing: int = 1
+    ) -> None:
+        """`compute` does all of a step but the optimiser's part, which will take `optimiser_bytes` more; so many
+        processes share the memory of a machine without GPUs."""
+        self.device, self.compute, self.optimiser_bytes, self.sharing = device, compute, optimiser_bytes, sharing
 
     def __call__(self, batches: list[Batch], max_duration: float) -> None:
         """Try batches, the largest first.
@@ -106,7 +109,7 @@ class MemoryCheck:
         log.info(
             "the largest batch, %.0f s of speech with padding: %.2f GB of %.1f GB%s",
             most, peaks[most] / 1e9, total / 1e9,
-            f"; --batch.max-duration {fits:.0f} would fit" if fits else "",
+            f"; --batch.max-duration {fits:.0f} would fit" if 0 < fits < 10 * max_duration else "",
         )  # fmt: skip
         if peaks[most] > total and fits:
             log.warning("memory may run out: --batch.max-duration %.0f would fit, and it is %.0f", fits, max_duration)
@@ -140,7 +143,7 @@ class MemoryCheck:
         """Bytes that training may use."""
         if self.device.type == "cuda":
             return int(torch.cuda.get_device_properties(self.device).total_memory * USABLE)
-        return int(available() * USABLE)
+        return int(available() * USABLE / self.sharing)
 
 
 def padded_seconds(batch: Batch) -> float:

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -28,7 +28,7 @@ _work: tuple[Corpus, tuple[int, ...]]
 
 def load_batches(
     corpus: Corpus, batches: Sequence[np.ndarray], key: tuple[int, ...] = (), workers: int = 0
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of the given rows, in their order; in pinned memory where a GPU is in use.
 
     Args:

@@ -164,11 +164,25 @@ class SpecAugmentOptions:
                 raise UsageError(
                     f"--specaugment.{axis}-width 0: masks could hide everything; set it, or --specaugment.{axis}-part"
                 )
+        if self.preset == "none":
+            self._refuse_unused()
         if self.kind_chances and (len(self.kind_chances) != 4 or abs(sum(self.kind_chances) - 1) > 1e-6):
             raise UsageError(
                 f"--specaugment.kind-chances {' '.join(map(str, self.kind_chances))}: expected four numbers that add "
                 f"up to 1: no masks, time masks, frequency masks, both"
             )
+
+    def _refuse_unused(self) -> None:
+        """Raises UsageError for an option of masks where there are none."""
+        time, frequency = bool(self.time_masks or self.fixed_time_masks), bool(self.frequency_masks)
+        needs = {
+            "time_width": time, "time_part": time, "frequency_width": frequency, "frequency_part": frequency,
+            "mask_chance": time or frequency, "kind_chances": time or frequency, "fill": time or frequency,
+        }  # fmt: skip
+        for name, masks in needs.items():
+            if not masks and getattr(self, name) != SPEC_AUGMENT_DEFAULTS[name]:
+                option_name = name.replace("_", "-")
+                raise UsageError(f"--specaugment.{option_name}: there are no such masks; say how many, or leave it out")
 
     @property
     def masks(self) -> bool:
@@ -222,7 +236,9 @@ class TrainOptions(OutOptions):
         0.0, "decay of a running average of the weights, which is what is judged and kept; 0: none",
         minimum=0, maximum=0.999999,
     )  # fmt: skip
-    freeze: list[str] = option([], "patterns of the names of parameters that stay as they are, such as 'encoder.0.*'")
+    freeze: list[str] = option(
+        [], "patterns of the names of parameters that stay as they are, such as 'encoder.layers.0.*'"
+    )
     inputs: Literal["stored", "computed"] = option(
         "stored", "features; stored: those of stage 1; computed: from the recordings, as --fbank and --augment say"
     )
@@ -287,6 +303,10 @@ class TrainOptions(OutOptions):
             raise UsageError(f"--node-rank {self.node_rank}: there are {self.num_nodes} machines, counted from 0")
         if self.optim.schedule == "plateau" and not self.dev_cuts:
             raise UsageError("--optim.schedule plateau: without --dev-cuts there is no loss to judge by; take another")
+        kept = "keep_best" if self.dev_cuts and self.average_of == "best" else "keep_last"
+        if 0 < getattr(self, kept) < self.average:
+            raise UsageError(f"--{kept.replace('_', '-')} {getattr(self, kept)}: --average {self.average} needs "
+                             f"as many of them; lower that too, or leave this one out")  # fmt: skip
         if self.patience and not self.dev_cuts:
             raise UsageError("--patience: without --dev-cuts there is no loss to judge by; leave it out")
 

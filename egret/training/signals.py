@@ -17,7 +17,7 @@ class Interrupted(EgretError):
 class Warned:
     """Whether SIGTERM or SIGUSR1 has come, or a file that stands for one, since training began."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None) -> None:
         self.file, self.name = file, ""
         self.before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGUSR1)}
 
@@ -25,7 +25,7 @@ class Warned:
         self.name = signal.Signals(number).name
 
     def __bool__(self) -> bool:
-        if not self.name and self.file.exists():
+        if not self.name and self.file and self.file.exists():
             self.name = "a signal"
         return bool(self.name)
 

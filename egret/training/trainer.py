@@ -8,10 +8,9 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,83 +18,21 @@ import torch
 from egret.base.errors import EgretError
 from egret.base.log import log
 from egret.base.options import as_plain
-from egret.features.batching import Inputs
-from egret.features.normalise import make_normaliser
-from egret.features.stats import Stats
-from egret.features.waveform import Augmenter
-from egret.lang.lang import Lang
-from egret.models.files import build_model, save_weights
-from egret.models.model import CtcModel, count_parameters
+from egret.models.files import save_weights
+from egret.models.model import count_parameters
 from egret.training import checkpoints, guards
-from egret.training.average import RunningAverage
-from egret.training.checkpoints import Progress
 from egret.training.data import Batch, Corpus
-from egret.training.distributed import STOP, Ranks, choose_device, joined
-from egret.training.finetune import take_weights
+from egret.training.distributed import joined
 from egret.training.loader import load_batches
 from egret.training.meter import TrainingMeter
-from egret.training.objective import Objective
 from egret.training.options import TrainOptions
-from egret.training.parameters import clip, freeze, initialise, set_training_mode
+from egret.training.parameters import clip, set_training_mode
 from egret.training.plan import batches as plan_batches
-from egret.training.schedule import learning_rate, make_optimiser, plateau
-from egret.training.signals import Interrupted, Warned
+from egret.training.run import SKIPPED, Run, set_up
+from egret.training.schedule import learning_rate, plateau
+from egret.training.signals import Interrupted
 
-SKIPPED = "skipped.jsonl"
 TIDY_SECONDS = 10
-SAMPLED = 1000  # utterances from which the mean of computed features is taken
-
-
-@dataclass
-class Run:
-    """Everything that a training run consists of."""
-
-    options: TrainOptions
-    ranks: Ranks
-    device: torch.device
-    model: CtcModel
-    objective: Objective
-    optimiser: torch.optim.Optimizer
-    average: RunningAverage | None
-    scaler: Any  # of gradients in fp16, else None
-    train: Corpus
-    dev: Corpus | None
-    warned: Warned
-    progress: Progress = field(default_factory=Progress)
-    steps_per_epoch: int = 0
-    saved: float = field(default_factory=time.monotonic)
-
-    @property
-    def folder(self) -> Path:
-        return self.options.out / "checkpoints"
-
-    @property
-    def steps(self) -> int:
-        return self.steps_per_epoch * self.options.epochs
-
-    @property
-    def step_batches(self) -> int:
-        """Batches of a step, those of all processes together."""
-        return self.options.accumulate * self.ranks.size
-
-    @property
-    def trained(self) -> list[torch.nn.Parameter]:
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-
-    def batches(self, epoch: int) -> list[np.ndarray]:
-        """All batches of an epoch, the same in every process."""
-        return plan_batches(self.train.table, self.options.batch, self.options.seed, epoch)
-
-    def save(self) -> None:
-        """A checkpoint of where training stands; every process calls this."""
-        self.ranks.mean_buffers(self.model)
-        self.saved = time.monotonic()
-        if self.scaler:
-            self.progress.scale = self.scaler.state_dict()
-        if self.ranks.main:
-            options = self.options
-            checkpoints.save(self.folder, self.model, self.optimiser, self.progress, self.average)
-            checkpoints.prune(self.folder, options.keep_last or options.average, options.keep_best or options.average)
 
 
 def train(options: TrainOptions, config: dict) -> dict:
@@ -115,99 +52,13 @@ def train(options: TrainOptions, config: dict) -> dict:
             run.warned.ignore()
 
 
-def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
-    """Model, data and optimiser, restored from the furthest checkpoint when there is one."""
-    device = choose_device(options, ranks)
-    warned = Warned(options.out / STOP)
-    lang = Lang.read(options.lang)
-    torch.manual_seed(options.seed)
-    model = build_model(config)
-    initialise(model, options.optim)
-    found = checkpoints.checkpoints(options.out / "checkpoints")
-    if options.init_from and not found:
-        take_weights(model, options.init_from, lang.units)
-    freeze(model, options.freeze)
-    log.info("%s", model)
-    model.to(device)
-    log.info("%d parameters, on %s%s", count_parameters(model), device, f", {ranks.size} of them" * (ranks.size > 1))
-
-    stats = Stats.load(options.stats) if options.stats else None
-
-    def corpus(manifests: list[Path], part: str, may_reject: float, augment: Augmenter | None = None) -> Corpus:
-        rejected = options.out / f"rejected_{part}.jsonl"
-        normalise = make_normaliser(options.normalise, manifests, *stats.mean_and_deviation()) if stats else None
-        inputs = Inputs(options.inputs, options.fbank, augment, normalise)
-        found = Corpus(manifests, lang, model.output_frames, rejected, may_reject, inputs)
-        if found.features != config["features"]:
-            raise EgretError(f"{manifests[0]}: {found.features} features a frame, where --stats has "
-                             f"{config['features']}; give those that stage 1 left beside it")  # fmt: skip
-        return found
-
-    augmenter = Augmenter(options.augment) if options.augment.wanted() else None
-    train_part = corpus(options.cuts, "train", options.max_reject_percent, augmenter)
-    # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
-    dev_part = corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
-    if not found:  # a checkpoint has them
-        mean, deviation = (stats or sampled_stats(train_part, config["features"])).mean_and_deviation()
-        model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
-    run = Run(
-        options=options,
-        ranks=ranks,
-        device=device,
-        model=model,
-        objective=Objective(options, lang, model, device),
-        optimiser=make_optimiser(model, options.optim),
-        average=RunningAverage(model, options.ema) if options.ema else None,
-        scaler=torch.cuda.amp.GradScaler() if options.precision == "fp16" else None,
-        train=train_part,
-        dev=dev_part,
-        warned=warned,
-    )
-    # Epochs differ by a batch or two, which the learning rate does not mind.
-    run.steps_per_epoch = -(-len(run.batches(0)) // run.step_batches)
-    go_on(run, found)
-    ranks.share_weights(model)
-    return run
-
-
-def sampled_stats(corpus: Corpus, features: int) -> Stats:
-    """Sums of the features of some utterances, as they are without augmentation, where nobody has made those of all."""
-    stats = Stats.zero(features)
-    rows = np.random.default_rng(0).permutation(len(corpus.table))[:SAMPLED]
-    for batch in load_batches(corpus, np.array_split(rows, -(-len(rows) // 10))):
-        for frames, length in zip(batch.features.numpy(), batch.lengths.tolist(), strict=True):
-            stats.add(frames[:length])
-    return stats
-
-
-def go_on(run: Run, found: list[tuple[Path, Progress]]) -> None:
-    """Take up the furthest checkpoint.
-
-    Raises:
-      EgretError: it is damaged, or there is none where a model was trained.
-    """
-    options = run.options
-    if not found and (options.out / "final.safetensors").exists():
-        raise EgretError(
-            f"{run.folder}: gone, so the model in {options.out} cannot be trained further; "
-            f"train another one with --tag NAME, or this one anew with --force"
-        )
-    if not found:
-        return
-    path, run.progress = found[0]
-    checkpoints.restore(path, run.model, run.optimiser, run.average)
-    if run.scaler and run.progress.scale:
-        run.scaler.load_state_dict(run.progress.scale)
-    log.info("going on from %s: epoch %d, batch %d", path, run.progress.epoch + 1, run.progress.batch)
-
-
 def fit(run: Run) -> dict:
     """Train to the last epoch, or until patience ends; returns counts for the closing line."""
     options, progress = run.options, run.progress
     if options.check_batches and progress.epoch < options.epochs:
         check_memory(run)
     meter = TrainingMeter(
-        options.out / "tensorboard", options.log_seconds, run.steps, progress.step,
+        options.out / "tensorboard", options.log_seconds, progress.step + run.steps - run.position, progress.step,
         wandb=options.wandb, main=run.ranks.main, config=as_plain(options),
     )  # fmt: skip
     while progress.epoch < options.epochs and not out_of_patience(run):
@@ -233,7 +84,7 @@ def fit(run: Run) -> dict:
 
 def out_of_patience(run: Run) -> bool:
     """Whether the last epochs have not lowered the loss on dev."""
-    losses, patience = run.progress.dev_losses, run.options.patience
+    losses, patience = [checkpoints.judged(loss) for loss in run.progress.dev_losses], run.options.patience
     if not patience or len(losses) <= patience or min(losses[-patience:]) < min(losses[:-patience]):
         return False
     log.info("the loss on dev has not fallen for %d epochs: training ends after %d", patience, run.progress.epoch)
@@ -257,7 +108,7 @@ def check_memory(run: Run) -> None:
     # Most optimisers keep two numbers for each weight, which are not there yet.
     later = 0 if run.optimiser.state else 8 * sum(parameter.numel() for parameter in run.trained)
     set_training_mode(run.model, run.options.freeze)
-    guards.MemoryCheck(run.device, compute, later)(tried, run.options.batch.max_duration)
+    guards.MemoryCheck(run.device, compute, later, run.options.processes)(tried, run.options.batch.max_duration)
     buffers.put_back()
 
 
@@ -272,25 +123,26 @@ def train_epoch(run: Run, meter: TrainingMeter) -> None:
     batches = run.batches(progress.epoch)[progress.batch :]
     steps = [batches[first : first + run.step_batches] for first in range(0, len(batches), run.step_batches)]
     own = [rows for step in steps for rows in step[ranks.rank :: ranks.size]]
-    loaded = load_batches(run.train, own, (options.seed, progress.epoch), options.workers)
+    loading = load_batches(run.train, own, (options.seed, progress.epoch), options.workers)
     tidied = time.monotonic()
-    for step in steps:
-        with meter.waiting():
-            mine = list(islice(loaded, len(range(ranks.rank, len(step), ranks.size))))
-        stop, save = train_step(run, mine, tokens_of(run.train, step), meter)
-        progress.batch += len(step)
-        progress.step += 1
-        if time.monotonic() - tidied > TIDY_SECONDS:
-            guards.return_memory()
-            tidied = time.monotonic()
-        if stop or save:  # a run that goes on from there has the curves up to it
-            meter.flush()
-        if stop:
-            run.save()
-            raise Interrupted(f"told to stop ({run.warned.name or 'a signal'}); saved after step {progress.step}; "
-                              f"the same command goes on")  # fmt: skip
-        if save:
-            run.save()
+    with closing(loading) as loaded:
+        for step in steps:
+            with meter.waiting():
+                mine = list(islice(loaded, len(step[ranks.rank :: ranks.size])))
+            stop, save = train_step(run, mine, tokens_of(run.train, step), meter)
+            progress.batch += len(step)
+            progress.step += 1
+            if time.monotonic() - tidied > TIDY_SECONDS:
+                guards.return_memory()
+                tidied = time.monotonic()
+            if stop or save:  # a run that goes on from there has the curves up to it
+                meter.flush()
+            if stop:
+                run.save()
+                raise Interrupted(f"told to stop ({run.warned.name or 'a signal'}); saved after step {progress.step}; "
+                                  f"the same command goes on")  # fmt: skip
+            if save:
+                run.save()
     progress.train_loss = progress.loss_sum / progress.tokens if progress.tokens else None
     progress.epoch, progress.batch, progress.loss_sum, progress.tokens = progress.epoch + 1, 0, 0.0, 0
 
@@ -309,12 +161,12 @@ def train_step(run: Run, batches: list[Batch], tokens: int, meter: TrainingMeter
       EgretError: too many such steps in a row.
     """
     progress, options, ranks = run.progress, run.options, run.ranks
-    rate = learning_rate(progress.step, run.steps, options.optim, run.steps_per_epoch,
+    rate = learning_rate(run.position, run.steps, options.optim, run.steps_per_epoch,
                          plateau(progress.dev_losses, options.optim))  # fmt: skip
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     buffers = guards.Buffers.of(run.model)
-    own = gradients(run, batches, tokens)
+    own = gradients(run, batches, tokens, buffers)
     ranks.sum_gradients(run.trained)
     due = ranks.main and (
         time.monotonic() - run.saved > options.save_minutes * 60
@@ -341,8 +193,10 @@ def train_step(run: Run, batches: list[Batch], tokens: int, meter: TrainingMeter
 
 def make_step(run: Run, skip: bool = False) -> None:
     """Change the weights; a skipped step makes only the scale of fp16 smaller."""
-    if run.scaler:
-        run.scaler.step(run.optimiser)  # which looks for itself whether the gradients are finite
+    if run.scaler and skip:  # it may have seen no gradient at all, or a finite part of one
+        run.scaler.update(run.scaler.get_scale() * run.scaler.get_backoff_factor())
+    elif run.scaler:
+        run.scaler.step(run.optimiser)
         run.scaler.update()
     elif not skip:
         run.optimiser.step()
@@ -376,10 +230,11 @@ def skip(run: Run, batches: list[Batch], loss: float, norm: float) -> None:
         )
 
 
-def gradients(run: Run, batches: list[Batch], tokens: int) -> float:
+def gradients(run: Run, batches: list[Batch], tokens: int, buffers: guards.Buffers) -> float:
     """Add up the gradients of batches; returns their part of the loss per token of the whole step.
 
-    A batch for which the memory is too small is divided once, and the step begun again.
+    A batch for which the memory is too small is divided once, and the step begun again with the running statistics
+    that it began with, `buffers`.
 
     Raises:
       EgretError: the memory is too small for half a batch.
@@ -404,6 +259,7 @@ def gradients(run: Run, batches: list[Batch], tokens: int) -> float:
             log.warning("out of memory on %s: divided in two", guards.describe(batch.ids))
             divided.add(place)
         run.optimiser.zero_grad(set_to_none=True)
+        buffers.put_back()
         if run.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -434,14 +290,34 @@ def dev_loss(run: Run) -> float:
 
 def _dev_loss(run: Run, dev: Corpus) -> float:
     run.model.eval()
-    batches = plan_batches(dev.table, run.options.batch, seed=0, epoch=run.options.batch.sorted_epochs)
+    chosen = replace(run.options.batch, weights=[])  # which are those of the training parts
+    batches = plan_batches(dev.table, chosen, seed=0, epoch=chosen.sorted_epochs)
     own = batches[run.ranks.rank :: run.ranks.size]
     total, tokens = 0.0, 0.0
-    for batch in load_batches(dev, own, (), run.options.workers):
-        total += run.objective.plain(batch.to(run.device)).item()
-        tokens += batch.tokens
+    with closing(load_batches(dev, own, (), run.options.workers)) as loaded:
+        for batch in loaded:
+            total += plain_loss(run, batch)
+            tokens += batch.tokens
     total, tokens = run.ranks.sum([total, tokens], run.device)
     return total / tokens
+
+
+def plain_loss(run: Run, batch: Batch) -> float:
+    """The summed loss of a batch as it is; in two halves where the memory is too small for it.
+
+    Raises:
+      EgretError: it is too small for a half as well.
+    """
+    try:
+        return float(run.objective.plain(batch.to(run.device)))
+    except RuntimeError as error:
+        if not guards.out_of_memory(error):
+            raise
+        if len(batch.ids) == 1:
+            raise EgretError(
+                f"memory is too small for {guards.describe(batch.ids)} of --dev-cuts; leave it out"
+            ) from None
+    return sum(plain_loss(run, half) for half in guards.halves(batch))
 
 
 def finish(run: Run) -> list[str]:
