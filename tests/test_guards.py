@@ -198,9 +198,10 @@ def test_a_signal_saves_and_ends_with_the_code_for_run_me_again(
 ) -> None:
     train("whole", "--epochs", "40")
     command = [sys.executable, ROOT / "steps" / "train.py", *training_arguments, "--out", "told", "--epochs", "40"]
+    command += ["--save-steps", "1"]  # so that it is not through before it is told
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # fmt: skip
-    while process.poll() is None and not list((tmp_path / "told/checkpoints").glob("epoch-*")):
+    while process.poll() is None and not list((tmp_path / "told/checkpoints").glob("step-*")):
         time.sleep(0.005)
     process.send_signal(getattr(signal, name))
     said = process.communicate()[1]
