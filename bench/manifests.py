@@ -15,13 +15,11 @@ more than 2 GB.
 import argparse
 import os
 import random
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from recipe import ROOT
+from recipe import ROOT, measured
 
 sys.path.insert(0, str(ROOT))
 
@@ -103,17 +101,6 @@ def plan_batches(manifest: Path, lang: Path) -> None:
     print(f"{len(corpus.table)} utterances in {len(made)} batches")
 
 
-def measured(*words: object) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and gigabytes of a Python program, whose failure ends this one."""
-    began = time.monotonic()
-    with subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.DEVNULL) as child:
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        sys.exit(f"{' '.join(map(str, words))} failed")
-    return time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / (1 << 20)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=100_000)
@@ -128,10 +115,10 @@ def main() -> None:
         measured(ROOT / "steps/prepare_lang.py", "--kind", "phone", "--lexicon", Path(house, "lexicon.txt"),
                  "--out", lang)  # fmt: skip
         prepare = [__file__, "prepare", "--corpus", corpus, "--out", cuts, "--check_audio", "header"]
-        rows = {"stage 0": measured(*prepare), "stage 0, up to date": measured(*prepare)}
-        rows[f"split into {options.jobs}"] = measured(__file__, "split", cuts / "train.jsonl", options.jobs)
+        rows = {"stage 0": measured(*prepare)[1:], "stage 0, up to date": measured(*prepare)[1:]}
+        rows[f"split into {options.jobs}"] = measured(__file__, "split", cuts / "train.jsonl", options.jobs)[1:]
         give_features(cuts / "train.jsonl", Path(house, "fbank.jsonl"))
-        rows["batches"] = measured(__file__, "batches", Path(house, "fbank.jsonl"), lang)
+        rows["batches"] = measured(__file__, "batches", Path(house, "fbank.jsonl"), lang)[1:]
     rows["all"] = (sum(row[0] for row in rows.values()), sum(row[1] for row in rows.values()),
                    max(row[2] for row in rows.values()))  # fmt: skip
     print(f"{'':20} {'seconds':>10} {'CPU seconds':>12} {'GB':>6}")

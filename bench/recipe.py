@@ -1,6 +1,7 @@
 """A recipe run as a whole in a copy of its own, so that nothing of yours is touched."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,19 @@ def run(folder: Path, options: list[str]) -> tuple[float, float, str]:
     if done.returncode:
         sys.exit(f"run.sh {' '.join(options)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return time.monotonic() - began, children() - spent, done.stdout
+
+
+def measured(*words: object) -> tuple[str, float, float, float]:
+    """What a Python program says, its seconds, CPU seconds and gigabytes; its failure ends this one."""
+    began = time.monotonic()
+    with subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        said = child.stdout.read()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        sys.exit(f"{' '.join(map(str, words))} failed")
+    return said, time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / (1 << 20)
 
 
 def children() -> float:

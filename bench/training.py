@@ -16,13 +16,11 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from recipe import ROOT
+from recipe import ROOT, measured
 
 sys.path.insert(0, str(ROOT))
 
@@ -132,15 +130,8 @@ def train(house: Path, manifest: Path, steps: int) -> None:
 
 def child(*words: object) -> tuple[dict, float]:
     """What this program says in a process of its own and the seconds it took, and its largest resident set in MB."""
-    began = time.monotonic()
-    with subprocess.Popen([sys.executable, __file__, *map(str, words)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        said = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(map(str, words))} failed")
-    return {**json.loads(said.splitlines()[-1]), "seconds": time.monotonic() - began}, used.ru_maxrss / 1024
+    said, seconds, _, gigabytes = measured(__file__, *words)
+    return {**json.loads(said.splitlines()[-1]), "seconds": seconds}, gigabytes * 1024
 
 
 def move(house: Path, batch: int) -> str:

@@ -18,7 +18,7 @@ from egret.lang.lang import Lang
 from egret.lang.lexicon import Lexicon, write_lexicon
 from egret.models.files import build_model, save_config, save_weights
 from egret.models.model import CtcModel
-from egret.models.options import ModelOptions, TdnnOptions
+from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,3 +94,12 @@ def make_cuts(path: Path, texts: Sequence[str], frames: Sequence[int], seed: int
             cuts.append(archive.add(cut, torch.randn(count, features, generator=generator).numpy()))
     write_jsonl(path, cuts)
     return cuts
+
+
+def conformer(lang: Lang, layers: int = 5) -> tuple[CtcModel, dict[str, Any]]:
+    """A small random conformer and its config."""
+    small = ConformerOptions(dim=16, layers=layers, heads=2, kernel=3, channels=4)
+    config = {"model": as_plain(ModelOptions(encoder="conformer", conformer=small)), "features": 8,
+              "tokens": len(lang.units), "units": digest(lang.units), "lang": str(lang.folder)}  # fmt: skip
+    torch.manual_seed(3)
+    return build_model(config).eval(), config

@@ -9,6 +9,8 @@ from egret.models.options import ModelOptions
 from egret.models.tdnn import Tdnn
 
 # Each is made of the number of features and of the options in the group of its name.
+# Buffers that hold the mean and deviation of the training features: no weights, and no running statistics.
+STATISTICS = ("mean", "deviation")
 ENCODERS = {"tdnn": Tdnn, "conformer": Conformer}
 
 

@@ -6,7 +6,6 @@ batches are through, not while the last one is on its way back. So a process tha
 batch while the others wait, and one that has no batch left in an epoch adds nothing.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from torch import Tensor, distributed
 from egret.base.errors import EgretError, UsageError
 from egret.base.files import read_json
 from egret.base.program import AGAIN
+from egret.models.model import STATISTICS
 from egret.training.options import TrainOptions
 from egret.training.signals import Interrupted
 
@@ -32,7 +32,6 @@ T = TypeVar("T")
 RESULT = ".result.{node}.json"
 STOP = ".stop"
 PATIENCE = timedelta(minutes=30)  # the first process may have to read a large manifest
-CONSTANT = ("mean", "deviation")  # of the features
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,9 @@ class Ranks:
         """Running statistics, which every process takes of its own batches, become their mean."""
         if self.size == 1:
             return
-        buffers = [buffer for name, buffer in model.named_buffers() if name not in CONSTANT]
-        buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
+        buffers = [
+            buffer for name, buffer in model.named_buffers() if name not in STATISTICS and buffer.is_floating_point()
+        ]
         if buffers:
             self._in_one_piece(buffers)
             for buffer in buffers:
@@ -169,7 +169,8 @@ def start(options: TrainOptions) -> dict[str, Any]:
     errors.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", *meeting(options)]
     command += ["--nproc_per_node", str(options.processes), "-m", "egret.training.worker", *sys.argv[1:]]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()])}
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.processes)))
     with open(errors, "w", encoding="utf-8") as stderr:
         # The training processes end when the pipe closes, as it does when this process ends, even by SIGKILL.
@@ -195,10 +196,6 @@ def start(options: TrainOptions) -> dict[str, Any]:
 def _deaf() -> None:
     """SIGUSR1 would end torchrun, which some schedulers send it too; training processes hear it again."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-
-def _python_path() -> list[str]:
-    return [path for path in [os.environ.get("PYTHONPATH", "")] if path]
 
 
 def meeting(options: TrainOptions) -> list[str]:
@@ -241,7 +238,7 @@ def passed_on(process: subprocess.Popen, stop: Path) -> Iterator[None]:
     they stop at the same step."""
 
     def ask(number: int, frame: Any) -> None:
-        stop.write_text(json.dumps({"signal": signal.Signals(number).name}))
+        stop.write_text(signal.Signals(number).name)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:

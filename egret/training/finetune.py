@@ -9,17 +9,16 @@ from egret.base.errors import EgretError, first_few
 from egret.base.log import log
 from egret.lang.symbols import read_symbols
 from egret.models.files import load_config, load_weights
-from egret.models.model import CtcModel
+from egret.models.model import STATISTICS, CtcModel
 
 HEAD = "head."
-STATISTICS = ("mean", "deviation")  # of the features: those of the new data
 
 
 def take_weights(model: CtcModel, source: Path, units: list[str]) -> None:
     """Give a model the weights of a trained one; `units` are the model's tokens, in the order of their numbers.
 
-    The output layer of other units takes over the rows of the units that both have; the others stay as they were
-    initialised.
+    The mean and deviation of the features are not taken: they are those of the new data. The output layer of other
+    units takes over the rows of the units that both have; its others stay as they were initialised.
 
     Raises:
       EgretError: the source is no trained model, or one with another encoder.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egret.base.errors import EgretError, first_few
+from egret.base.errors import EgretError, counted, first_few
 from egret.base.log import log
 from egret.training.data import Batch
 from egret.training.plan import Table
@@ -52,7 +52,7 @@ def halves(batch: Batch) -> list[Batch]:
 
 def describe(ids: Sequence[str]) -> str:
     """A batch in a message."""
-    return f"{len(ids)} utterance{'s' * (len(ids) != 1)} ({first_few(ids, 3)})"
+    return f"{counted(len(ids), 'utterance')} ({first_few(ids, 3)})"
 
 
 @dataclass

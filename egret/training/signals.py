@@ -26,7 +26,7 @@ class Warned:
 
     def __bool__(self) -> bool:
         if not self.name and self.file and self.file.exists():
-            self.name = "a signal"
+            self.name = self.file.read_text() or "a signal"  # just made, nothing may be in it yet
         return bool(self.name)
 
     def ignore(self) -> None:
