@@ -215,9 +215,7 @@ def _alone(step: Step, out: Path) -> Iterator[None]:
         try:
             yield
         except EgretError as error:
-            if (
-                new and error.exit_code == UsageError.exit_code and not isinstance(error, Launched)
-            ):  # whose log is there
+            if new and error.exit_code == UsageError.exit_code:
                 shutil.rmtree(out, ignore_errors=True)
             raise
 
