@@ -29,6 +29,7 @@ from recipe import ROOT
 sys.path.insert(0, str(ROOT))
 
 from bench.flops import step_operations, useful_operations
+from egret.base.memory import keep_memory
 from egret.base.options import parse
 from egret.models.model import CtcModel, count_parameters
 from egret.training.data import Batch
@@ -163,6 +164,7 @@ def main() -> None:
     chosen = [known[name] for name in options.preset] + options.config or list(known.values())
     if options.bars and not any(path.stem == BAR_PRESET for path in chosen):
         parser.error(f"--bars is about {BAR_PRESET}, which is not among the presets chosen")
+    keep_memory()  # as the trainer does
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)

@@ -105,10 +105,12 @@ def begin(house: Path, manifest: Path, out: str) -> None:
 
 def train(house: Path, manifest: Path, steps: int) -> None:
     """Train for so many steps after the first thousand; says what memory there was before and behind them."""
-    from egret.training import guards, trainer
+    from egret.base.memory import keep_memory, resident, return_memory
+    from egret.training import trainer
     from egret.training.distributed import Ranks
     from egret.training.experiment import begin as open_experiment
 
+    keep_memory()
     options = options_of(house, manifest, "long", "--epochs", "1", "--specaugment.time-masks", "1")
     run = trainer.set_up(options, open_experiment(options, 1), Ranks())
     held: list[int] = []
@@ -117,8 +119,8 @@ def train(house: Path, manifest: Path, steps: int) -> None:
     def counted(*arguments: object) -> tuple[bool, bool]:
         outcome = plain(*arguments)  # type: ignore[arg-type]
         if run.progress.step in (WARM_UP, WARM_UP + steps):
-            guards.return_memory()
-            held.append(guards.resident("VmRSS"))
+            return_memory()
+            held.append(resident("VmRSS"))
         return run.progress.step >= WARM_UP + steps, outcome[1]
 
     trainer.train_step = counted  # type: ignore[assignment]

@@ -1,10 +1,7 @@
 """What keeps a training alive: batches that do not fit the memory, and those without a finite loss."""
 
-import contextlib
-import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,14 +9,11 @@ from torch import Tensor
 
 from egret.base.errors import EgretError, counted, first_few
 from egret.base.log import log
+from egret.base.memory import available, forget_peak, resident, return_memory
 from egret.training.data import Batch
 from egret.training.plan import Table
 
 USABLE = 0.9  # of the memory: allocators keep some that they cannot use
-CGROUP = [
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
-]
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -124,9 +118,10 @@ class MemoryCheck:
         if on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
-        before = 0 if on_gpu else resident("VmRSS")
-        if not on_gpu:
+        else:
+            return_memory()  # what the batch before held would hide what this one takes
             forget_peak()
+        before = 0 if on_gpu else resident("VmRSS")
         try:
             self.compute(batch.to(self.device))
         except RuntimeError as error:
@@ -159,38 +154,3 @@ def would_fit(peaks: dict[float, int], total: int) -> float:
         return 0.0
     slope = (peaks[large] - peaks[small]) / (large - small)
     return max(0.0, large + (total - peaks[large]) / slope)
-
-
-def resident(name: str) -> int:
-    """Bytes of a line of /proc/self/status, such as VmRSS; 0 where there is none."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0
-    found = [line.split()[1] for line in lines if line.startswith(name + ":")]
-    return int(found[0]) * 1024 if found else 0
-
-
-def forget_peak() -> None:
-    """Let VmHWM begin anew (proc(5), clear_refs)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        log.debug("the peak of memory cannot be measured anew here")
-
-
-def return_memory() -> None:
-    """Give the system back what the allocator holds between pieces in use: batches of every length leave gaps, and
-    a long training would seem to grow. glibc only; elsewhere nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def available() -> int:
-    """Bytes of memory that this process may still take: the machine's, or what its control group leaves."""
-    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
-    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    for limit, usage in CGROUP:
-        if limit.exists() and (text := limit.read_text().strip()) != "max" and usage.exists():
-            free.append(int(text) - int(usage.read_text()))
-    return max(0, min(free, default=0))

@@ -17,6 +17,7 @@ import torch
 
 from egret.base.errors import EgretError
 from egret.base.log import log
+from egret.base.memory import keep_memory, return_memory
 from egret.base.options import as_plain
 from egret.models.files import save_weights
 from egret.models.model import count_parameters
@@ -42,6 +43,7 @@ def train(options: TrainOptions, config: dict) -> dict:
       Interrupted: a signal came; what there was is saved.
       EgretError: what a user can mend.
     """
+    keep_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     with joined(options) as ranks:
@@ -133,7 +135,7 @@ def train_epoch(run: Run, meter: TrainingMeter) -> None:
             progress.batch += len(step)
             progress.step += 1
             if time.monotonic() - tidied > TIDY_SECONDS:
-                guards.return_memory()
+                return_memory()
                 tidied = time.monotonic()
             if stop or save:  # a run that goes on from there has the curves up to it
                 meter.flush()

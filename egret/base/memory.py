@@ -1,0 +1,65 @@
+"""The memory of this process: how much it holds, and how long the allocator keeps it."""
+
+import contextlib
+import ctypes
+from pathlib import Path
+
+from egret.base.log import log
+
+CGROUP = [
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+]
+
+# Parameters of mallopt(3)
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
+
+
+def keep_memory() -> None:
+    """Let the allocator keep memory that was freed for the next tensor of its size.
+
+    By itself glibc gives large pieces back to the system as soon as they are free, and the system has to clear every
+    page of the next one: a quarter of the time of a training step (docs/speed.md). To be called before the first
+    thread is started, for each may get a heap of its own. glibc only; elsewhere nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for parameter, value in [
+            (M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 << 20)
+        ]:  # fmt: skip
+            libc.mallopt(parameter, value)
+
+
+def resident(name: str) -> int:
+    """Bytes of a line of /proc/self/status, such as VmRSS; 0 where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in lines if line.startswith(name + ":")]
+    return int(found[0]) * 1024 if found else 0
+
+
+def forget_peak() -> None:
+    """Let VmHWM begin anew (proc(5), clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        log.debug("the peak of memory cannot be measured anew here")
+
+
+def return_memory() -> None:
+    """Give the system back what the allocator holds between pieces in use: batches of every length leave gaps, and
+    a long training would seem to grow. glibc only; elsewhere nothing happens."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def available() -> int:
+    """Bytes of memory that this process may still take: the machine's, or what its control group leaves."""
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for limit, usage in CGROUP:
+        if limit.exists() and (text := limit.read_text().strip()) != "max" and usage.exists():
+            free.append(int(text) - int(usage.read_text()))
+    return max(0, min(free, default=0))
