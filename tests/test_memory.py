@@ -1,0 +1,34 @@
+"""The memory of a process: kept for the next tensor, and given back when told so."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys, numpy
+from egret.base.memory import keep_memory, resident, return_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+for piece in range(20):
+    if piece == 2:
+        began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    numpy.ones(50_000_000, numpy.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began)
+before = resident("VmRSS")
+return_memory()
+print(before - resident("VmRSS"))
+"""
+
+
+def faults_and_returned(how: str) -> list[int]:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_memory_is_kept_until_it_is_given_back():
+    faults, returned = faults_and_returned("keep")
+    assert faults < 1000  # 18 pieces of 12,000 pages, or 24 of those that are of 2 MB
+    assert returned > 40_000_000
+    assert faults_and_returned("plainly")[1] < 10_000_000
