@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Time stage 1, from recordings to stored filter banks, beside the bare extractors.
+"""Time stage 1, from recordings to stored features, beside the bare extractors of filter banks.
 
-    bench/features.py --corpus DIR [--hours 6] [--jobs 2] [--storage float16] [--bars]
+    bench/features.py --corpus DIR [--hours 6] [--jobs 2] [--storage float16] [--kind fbank] [--bars]
 
 DIR is any folder with recordings below it (WAV, FLAC, SPHERE); they are listed as often as it takes to come to the
 hours, for the start of a process counts little on a corpus of some size. Rates are hours of speech per core-hour. The
@@ -27,7 +27,7 @@ from recipe import ROOT, children
 sys.path.insert(0, str(ROOT))
 
 from egret.corpus.cuts import write_cuts
-from egret.features.extractor import FbankOptions, make_extractor
+from egret.features.extractor import FeatureOptions, make_extractor
 from egret.features.store import ARCHIVES, load_samples
 
 BAR = 1500
@@ -51,13 +51,14 @@ def cuts_of(corpus: Path) -> list[dict[str, Any]]:
 
 
 def step(
-    folder: Path, cuts: list[dict[str, Any]], options: FbankOptions, jobs: int, storage: str
+    folder: Path, cuts: list[dict[str, Any]], options: FeatureOptions, jobs: int, storage: str
 ) -> tuple[float, float]:
     """Seconds of wall clock and of CPU time that the step took on cuts."""
     write_cuts(folder / "cuts.jsonl", cuts)
     command: list[str | Path] = [ROOT / "steps" / "extract_features.py", "--cmd", ROOT / "utils" / "run.py", "--force"]
     command += ["--cuts", folder / "cuts.jsonl", "--out", folder / "fbank", "--nj", str(jobs), "--storage", storage]
-    command += ["--fbank.sampling-rate", str(options.sampling_rate), "--fbank.num-mel-bins", str(options.num_mel_bins)]
+    command += ["--features.kind", options.kind, "--features.sampling-rate", str(options.sampling_rate)]
+    command += ["--features.num-mel-bins", str(options.num_mel_bins)]
     spent, began = children(), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - began, children() - spent
@@ -73,7 +74,7 @@ def cpu_seconds(work: Callable[[], object], times: int = 5) -> float:
     return min(found)
 
 
-def bare_rates(cuts: list[dict[str, Any]], options: FbankOptions) -> dict[str, float]:
+def bare_rates(cuts: list[dict[str, Any]], options: FeatureOptions) -> dict[str, float]:
     """Seconds of speech a second of CPU time by kaldifeat, by Lhotse and by what the step uses."""
     import lhotse
     import torch
@@ -90,7 +91,7 @@ def bare_rates(cuts: list[dict[str, Any]], options: FbankOptions) -> dict[str, f
     name, ours = make_extractor(options)
     works: dict[str, Callable[[], object]] = {
         "Lhotse's own extractor": lambda: [lhotses.extract(wave, rate) for wave in waves],
-        f"the step's, framing and {name}": lambda: ours(waves),
+        f"the step's, {options.kind} by {name}": lambda: ours(waves),
     }
     if name == "kaldifeat":
         import kaldifeat
@@ -110,14 +111,16 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="folder with recordings of one sampling rate")
     parser.add_argument("--hours", type=float, default=6.0, help="of speech, recordings taken several times if need be")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--num-mel-bins", type=int, default=80)
+    parser.add_argument("--kind", default="fbank", choices=["fbank", "mfcc", "spectrogram"], help="of features")
+    parser.add_argument("--num-mel-bins", type=int, default=80, help="of filter banks and cepstra")
     parser.add_argument("--storage", default="float16", choices=list(ARCHIVES), help="float16, as in AN4's recipe")
     parser.add_argument("--bars", action="store_true", help="exit 1 where the bar is not reached")
     options = parser.parse_args()
     recordings = cuts_of(options.corpus)
     if not recordings:
         parser.error(f"{options.corpus}: no .wav, .flac or .sph below it")
-    fbank = FbankOptions(sampling_rate=recordings[0]["recording"]["sampling_rate"], num_mel_bins=options.num_mel_bins)
+    rate = recordings[0]["recording"]["sampling_rate"]
+    features = FeatureOptions(kind=options.kind, sampling_rate=rate, num_mel_bins=options.num_mel_bins)
     mean = sum(cut["duration"] for cut in recordings) / len(recordings)
     count = max(6, round(options.hours * 3600 / mean))
     cuts = [{**cut, "id": f"{cut['id']}-{number}"} for number, cut in enumerate(islice(cycle(recordings), count))]
@@ -125,10 +128,10 @@ def main() -> None:
     hours, first = (sum(cut["duration"] for cut in part) / 3600 for part in (cuts, few))
     print(f"{hours:.2f} hours in {count} cuts of {len(recordings)} recordings of {mean:.1f} s on average; "
           f"load at the start: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")  # fmt: skip
-    rates = bare_rates(recordings, fbank)
+    rates = bare_rates(recordings, features)
     with tempfile.TemporaryDirectory() as house:
-        wall_few, cpu_few = step(Path(house), few, fbank, options.jobs, options.storage)
-        wall, cpu = step(Path(house), cuts, fbank, options.jobs, options.storage)
+        wall_few, cpu_few = step(Path(house), few, features, options.jobs, options.storage)
+        wall, cpu = step(Path(house), cuts, features, options.jobs, options.storage)
     by_cpu = hours * 3600 / cpu
     rates |= {
         f"the step, {options.jobs} jobs, wall clock": hours * 3600 / (wall * options.jobs),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from egret.models import zipformer_modules as zipformer
 from egret.models.attention import RelativeAttention
 from egret.models.conformer import ConvolutionModule
 
@@ -20,12 +21,17 @@ def products(module: nn.Module, x: Tensor, y: Tensor) -> int:
         return 2 * module.in_features * y.numel()
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return 2 * module.weight[0].numel() * y.numel()
-    if isinstance(module, ConvolutionModule):  # its depthwise convolution, which it calls as a function
+    if isinstance(module, ConvolutionModule | zipformer.ConvolutionModule):
+        # Its depthwise convolution, which it calls as a function.
         return 2 * module.depthwise.kernel_size[0] * y.numel()
     if isinstance(module, RelativeAttention):
         # Queries with keys, queries with distances and weights with values. A frame has T distances that matter;
         # a product with all 2 T - 1 of them makes more than is needed.
         return 3 * 2 * x.shape[1] * x.numel()
+    if isinstance(module, zipformer.AttentionWeights):  # queries with keys, and with T distances; y is [H, N, T, T]
+        return 2 * sum(module.sizes[1:]) * y.numel()
+    if isinstance(module, zipformer.SelfAttention | zipformer.NonLinearAttention):  # weights with values
+        return 2 * x.shape[1] * module.narrow.in_features * x.shape[:2].numel()
     return 0
 
 

@@ -20,7 +20,7 @@ MADE = ["data", "exp", "mini", "download"]
 def copy_of(recipe: str) -> Iterator[Path]:
     """The folder of a recipe in a temporary house whose programs are this one's."""
     with tempfile.TemporaryDirectory() as house:
-        for name in ["steps", "utils", "egret", "local", "requirements", "path.sh", "cmd.sh", ".venv"]:
+        for name in ["steps", "utils", "egret", "local", "conf", "requirements", "path.sh", "cmd.sh", ".venv"]:
             Path(house, name).symlink_to(ROOT / name)
         folder = Path(house, "egs", recipe)
         shutil.copytree(ROOT / "egs" / recipe, folder, ignore=shutil.ignore_patterns(*MADE))

@@ -56,12 +56,12 @@ def make_features(house: Path, utterances: int) -> Path:
     import numpy as np
 
     from egret.corpus.cuts import write_cuts
-    from egret.features.extractor import FbankOptions
+    from egret.features.extractor import FeatureOptions
     from egret.features.stats import Stats
     from egret.features.store import Float16Archive
 
     random = np.random.default_rng(1)
-    options, stats, kinds = FbankOptions(num_mel_bins=MEL_BINS), Stats.zero(MEL_BINS), []
+    options, stats, kinds = FeatureOptions(num_mel_bins=MEL_BINS), Stats.zero(MEL_BINS), []
     with open(house / "train.h5", "wb") as file:
         archive = Float16Archive(file, house / "train.h5", options, "made-up")
         for number in range(KINDS):

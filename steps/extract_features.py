@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Extract log mel filter banks of cuts, divided over jobs, and their global mean and variance.
+"""Extract features of cuts (log mel filter banks, cepstra or spectrograms), divided over jobs, and their global mean
+and variance.
+
+A model's preset may say which features it wants: --features conf/models/NAME.yaml takes that from it.
 
 Training cuts are taken at several speeds where --speeds says so, and with --copies augmented besides, as --augment says
 (docs/augmentation.md); each copy stands beside its cut in the manifest.
@@ -14,12 +17,12 @@ from typing import Literal
 from egret.base.errors import EgretError, UsageError
 from egret.base.files import atomic_open, atomic_path, open_text, read_json, write_json, write_jsonl
 from egret.base.log import log, progress
-from egret.base.options import group, infile, option
+from egret.base.options import as_plain, group, infile, option
 from egret.base.program import Outcome, ParallelOptions, ParallelStep, main, share_folder
 from egret.base.stamps import Request
 from egret.corpus.cuts import part_name, share_of
 from egret.features.copies import as_stored, with_copies
-from egret.features.extractor import FbankOptions, make_extractor
+from egret.features.extractor import FeatureOptions, make_extractor
 from egret.features.normalise import SpeakerStats, speakers_path
 from egret.features.speed import check_speeds
 from egret.features.stats import Stats
@@ -39,7 +42,7 @@ class Options(ParallelOptions):
     storage: Literal["lilcom", "float16"] = option(
         "lilcom", "of the features: float16 takes 1.7 times the disk, less time to write and read, and is more exact"
     )
-    fbank: FbankOptions = group(FbankOptions)
+    features: FeatureOptions = group(FeatureOptions)
     augment: WaveformOptions = group(WaveformOptions)
 
     def __post_init__(self) -> None:
@@ -75,19 +78,19 @@ def extract_share(options: Options) -> Outcome:
     torch.set_num_threads(1)  # the jobs share the cores; threads of theirs would wait for each other
     folder = share_folder(options)
     archive_of = ARCHIVES[options.storage]
-    name, extract = make_extractor(options.fbank)
+    name, extract = make_extractor(options.features)
     augmenter = Augmenter(options.augment) if options.copies else None
     outputs = []
     about: dict = {"extractor": name, "parts": {}}
     for manifest, speeds, copies in options.manifests():
         part = part_name(manifest)
         cuts = share_of(manifest, options.job, options.nj)
-        stats, speakers = Stats.zero(options.fbank.num_mel_bins), SpeakerStats()
+        stats, speakers = Stats.zero(options.features.dim), SpeakerStats()
         placed = []
         path = folder / f"{part}{archive_of.ending}"
         with atomic_path(path) as hidden, open(hidden, "wb") as file:
-            archive = archive_of(file, path, options.fbank, name)
-            taken = batches(cuts, options.fbank, speeds)
+            archive = archive_of(file, path, options.features, name)
+            taken = batches(cuts, options.features, speeds)
             if augmenter and copies:
                 taken = with_copies(taken, augmenter, copies, options.seed)
             pairs = (zip(some, extract(waves), strict=True) for some, waves in taken)
@@ -118,7 +121,7 @@ def combine(options: Options) -> Outcome:
     if len(extractors) > 1:
         raise EgretError(
             "the jobs used different extractors, for kaldifeat is not installed on every machine; "
-            "choose one with --fbank.extractor"
+            "choose one with --features.extractor"
         )
     report: dict = {"extractor": extractors[0], "parts": {}}
     ending = ARCHIVES[options.storage].ending
@@ -129,7 +132,7 @@ def combine(options: Options) -> Outcome:
             for share in shares:
                 with open_text(share / f"{part}.jsonl") as lines:
                     shutil.copyfileobj(lines, joined)
-        stats, speakers = Stats.zero(options.fbank.num_mel_bins), SpeakerStats()
+        stats, speakers = Stats.zero(options.features.dim), SpeakerStats()
         for share in shares:
             stats += Stats.load(share / f"{part}.stats.safetensors")
             speakers.merge(SpeakerStats.load(speakers_path(share / f"{part}.jsonl")))
@@ -144,6 +147,7 @@ def combine(options: Options) -> Outcome:
         how = f" of {given}{how}" if how else ""
         log.info("%s: %d utterances in and out%s, %.3f hours, %d frames", part, rows, how, hours, stats.frames)
         outputs += [out / f"{part}{ending}" for ending in LEFT]
+    report["features"] = as_plain(options.features)
     write_json(out / "report.json", report)
     for other in out.glob("split[0-9]*"):  # shares of an earlier run with another number of jobs
         if other.is_dir() and other != shares[0].parent:

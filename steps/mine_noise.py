@@ -14,6 +14,7 @@ from egret.base.options import infile, option
 from egret.base.program import Outcome, OutOptions, Step, main
 from egret.corpus.cuts import read_cuts
 from egret.features.mining import Found, file_name, mine, write
+from egret.training.signals import ending_at_once
 
 
 @dataclass(kw_only=True)
@@ -28,6 +29,12 @@ class Options(OutOptions):
 
 
 def run(options: Options) -> Outcome:
+    with ending_at_once("nothing is left half done; the same command begins anew"):
+        return mine_all(options)
+
+
+def mine_all(options: Options) -> Outcome:
+    """Write the silence of all cuts as a folder of noise."""
     found = Found()
     cuts = list(read_cuts(options.cuts))
     wav = options.out / "wav"

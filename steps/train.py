@@ -4,9 +4,16 @@
 from egret.base.program import Outcome, Step, main
 from egret.features.waveform import input_fingerprints
 from egret.training.options import TrainOptions
+from egret.training.signals import ending_at_once
 
 
 def run(options: TrainOptions) -> Outcome:
+    with ending_at_once():  # but where the training loop, or the processes that were started, save first
+        return train_or_help(options)
+
+
+def train_or_help(options: TrainOptions) -> Outcome:
+    """Train, or do one machine's part of it."""
     from egret.training.experiment import begin
 
     if options.node > 0:

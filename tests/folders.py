@@ -12,13 +12,13 @@ from torch import Tensor
 
 from egret.base.files import digest, write_jsonl
 from egret.base.options import as_plain
-from egret.features.extractor import FbankOptions
+from egret.features.extractor import FeatureOptions
 from egret.features.store import LilcomArchive
 from egret.lang.lang import Lang
 from egret.lang.lexicon import Lexicon, write_lexicon
 from egret.models.files import build_model, save_config, save_weights
-from egret.models.model import CtcModel
-from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions
+from egret.models.model import JointModel
+from egret.models.options import ConformerOptions, ModelOptions, SpellerOptions, TdnnOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,11 +60,17 @@ def random_log_probs(seed: int, lengths: Sequence[int], lang: Lang, spread: floa
     return (values * spread).log_softmax(dim=2), torch.tensor(lengths)
 
 
-def make_experiment(folder: Path, lang: Lang, features: int = 8, seed: int = 1, **tdnn: Any) -> CtcModel:
+def make_experiment(
+    folder: Path, lang: Lang, features: int = 8, seed: int = 1, decoder: str = "none", ctc_weight: float | None = None,
+    **tdnn: Any,
+) -> JointModel:  # fmt: skip
     """An experiment folder with a small random model in it."""
     small = {"dim": 16, "kernels": [3, 3], "dilations": [1, 1], "strides": [1, 2]}
+    speller = SpellerOptions(dim=8, embedding=8, attention_dim=8)
+    tdnn_options = TdnnOptions(**{**small, **tdnn})
+    options = ModelOptions(tdnn=tdnn_options, decoder=decoder, ctc_weight=ctc_weight, speller=speller)
     config = {
-        "model": as_plain(ModelOptions(tdnn=TdnnOptions(**{**small, **tdnn}))),
+        "model": as_plain(options),
         "features": features,
         "tokens": len(lang.units),
         "units": digest(lang.units),
@@ -73,7 +79,9 @@ def make_experiment(folder: Path, lang: Lang, features: int = 8, seed: int = 1, 
     torch.manual_seed(seed)
     model = build_model(config)
     with torch.no_grad():
-        model.head.weight.mul_(8)  # an untrained model says next to nothing; this one is sure of what it says
+        (model.decoder.output if model.head is None else model.head).weight.mul_(
+            8
+        )  # an untrained model says next to nothing; this one is sure of what it says
     save_config(folder / "config.yaml", config)
     save_weights(folder / "final.safetensors", model.state_dict())
     return model.eval()
@@ -86,7 +94,7 @@ def make_cuts(path: Path, texts: Sequence[str], frames: Sequence[int], seed: int
     storage = path.with_suffix(".lca")
     cuts = []
     with open(storage, "wb") as file:
-        archive = LilcomArchive(file, storage, FbankOptions(num_mel_bins=features), "noise")
+        archive = LilcomArchive(file, storage, FeatureOptions(num_mel_bins=features), "noise")
         for number, (text, count) in enumerate(zip(texts, frames, strict=True)):
             name = f"{path.stem}-{number}"
             cut = {"id": name, "start": 0, "duration": count / 100, "channel": 0, "recording": {"id": name},
@@ -96,7 +104,7 @@ def make_cuts(path: Path, texts: Sequence[str], frames: Sequence[int], seed: int
     return cuts
 
 
-def conformer(lang: Lang, layers: int = 5) -> tuple[CtcModel, dict[str, Any]]:
+def conformer(lang: Lang, layers: int = 5) -> tuple[JointModel, dict[str, Any]]:
     """A small random conformer and its config."""
     small = ConformerOptions(dim=16, layers=layers, heads=2, kernel=3, channels=4)
     config = {"model": as_plain(ModelOptions(encoder="conformer", conformer=small)), "features": 8,

@@ -306,7 +306,7 @@ def test_first100_is_the_beginning_of_the_list(tmp_path: Path):
 
 
 def test_the_recipe_takes_every_choice_that_its_help_names():
-    for words in (["--dev", "first100"], ["--dev", "seeded", "--unit", "char", "--encoder", "tdnn"]):
+    for words in (["--dev", "first100"], ["--dev", "seeded", "--unit", "char", "--model", "tdnn"]):
         command = [ROOT / "egs/an4/run.sh", *words, "--help"]
         assert subprocess.run(command, capture_output=True).returncode == 0
 

@@ -224,7 +224,7 @@ def test_names_with_spaces_quotes_and_other_letters_reach_the_features(name: str
     prepare()
     cut = cuts()["_".join(name.split())]
     assert rejected() == [] and text_of(cut) == "GO NO" and cut["supervisions"][0]["speaker"] == "f é'x"
-    code, said = program("steps/extract_features.py", "--fbank.extractor", "lhotse", "--out", "fbank",
+    code, said = program("steps/extract_features.py", "--features.extractor", "lhotse", "--out", "fbank",
                          "--cuts", *(f"cuts/{part}.jsonl" for part in PARTS))  # fmt: skip
     assert code == 0, said
     assert "utterances 48" in said
@@ -283,7 +283,7 @@ def test_an_utterance_shorter_than_its_tokens_and_their_repeats_is_left_out_of_t
     replace_text(corpus / WORDS, "YES  ", "OH  OW\nYES  ")
     prepare()
     for step, *rest in (
-        ["extract_features", "--fbank.extractor", "lhotse", "--cuts", "cuts/train.jsonl", "--out", "fbank"],
+        ["extract_features", "--features.extractor", "lhotse", "--cuts", "cuts/train.jsonl", "--out", "fbank"],
         ["prepare_lang", "--lexicon", "cuts/an4.dic", "--cuts", "cuts/train.jsonl", "--out", "lang"],
         ["train", "--cuts", "fbank/train.jsonl", "--stats", "fbank/train.stats.safetensors", "--lang", "lang",
          "--model.tdnn.dim", "8", "--model.tdnn.kernels=[3]", "--model.tdnn.dilations=[1]",

@@ -24,9 +24,9 @@ TINY = ["--model.tdnn.dim", "8", "--model.tdnn.kernels=[3,3]", "--model.tdnn.dil
 STEPS: dict[str, list[str]] = {
     "prepare": ["egs/an4/local/prepare.py", "--corpus", "corpus", "--out", "OUT"],
     "features": ["steps/extract_features.py", "--cuts", "prepare/train.jsonl", "prepare/test.jsonl",
-                 "--nj", str(SHARES), "--fbank.extractor", "lhotse", "--out", "OUT"],
+                 "--nj", str(SHARES), "--features.extractor", "lhotse", "--out", "OUT"],
     "float16": ["steps/extract_features.py", "--cuts", "prepare/train.jsonl", "--storage", "float16",
-                "--fbank.extractor", "lhotse", "--out", "OUT"],
+                "--features.extractor", "lhotse", "--out", "OUT"],
     "lang": ["steps/prepare_lang.py", "--lexicon", "prepare/an4.dic", "--cuts", "prepare/train.jsonl", "--out", "OUT"],
     "lm": ["steps/train_ngram.py", "--order", "3", "--lang", "lang", "--cuts", "prepare/train.jsonl", "--out", "OUT"],
     "graph": ["steps/compile_graph.py", "--lang", "lang", "--grammar", "lm/G_3gram.safetensors", "--out", "OUT"],

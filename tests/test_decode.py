@@ -356,3 +356,48 @@ def test_two_parts_of_one_name_would_overwrite_each_other(project, decode):
     said = decode(*TEST, "more/test.jsonl", code=2)
     assert "more than one manifest is of the part test" in said
     assert not (project / "out/test_ctc_greedy").exists()
+
+
+# Models with a decoder
+
+
+def methods_in(folder: Path) -> set[str]:
+    return {path.parent.name.split("_", 1)[1] for path in folder.glob("*/hyp.jsonl")}
+
+
+def test_by_attention_every_utterance_gets_a_hypothesis(project, decode):
+    make_experiment(project / "exp", Lang.read(project / "lang"), decoder="speller", ctc_weight=0.0)
+    decode(*TEST, "--method", "attention_beam")
+    wanted = [row["id"] for row in read_jsonl(project / "feats/test.jsonl")]
+    assert [row["id"] for row in hypotheses(project, "test_attention_beam")] == wanted
+
+
+@pytest.mark.parametrize(
+    ("decoder", "ctc_weight", "wanted"),
+    [
+        ("none", None, {"ctc_greedy"}),
+        ("speller", 0.3, {"ctc_greedy", "attention_beam"}),
+        ("speller", 0.0, {"attention_beam"}),
+    ],
+)
+def test_auto_is_all_that_the_model_has_outputs_for(project, decode, decoder, ctc_weight, wanted):
+    make_experiment(project / "exp", Lang.read(project / "lang"), decoder=decoder, ctc_weight=ctc_weight)
+    decode(*TEST, "--method", "auto")
+    assert methods_in(project / "out") == wanted
+
+
+def test_auto_searches_the_graph_that_is_given(graph, project, decode):
+    decode(*TEST, "--graph", "graph", "--method", "auto")
+    assert methods_in(project / "out") == {"ctc_greedy", "hlg_1best"}
+
+
+@pytest.mark.parametrize(
+    ("decoder", "ctc_weight", "method", "says"),
+    [
+        ("none", None, "attention_beam", "has no attention decoder; use ctc_greedy or hlg_1best, or train with"),
+        ("speller", 0.0, "ctc_greedy", "has no CTC; use attention_beam, or train with"),
+    ],
+)
+def test_a_method_that_the_model_has_no_output_for_is_wrong_usage(project, decode, decoder, ctc_weight, method, says):
+    make_experiment(project / "exp", Lang.read(project / "lang"), decoder=decoder, ctc_weight=ctc_weight)
+    assert says in decode(*TEST, "--method", method, code=2)

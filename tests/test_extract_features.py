@@ -13,14 +13,14 @@ import pytest
 
 from egret.base.files import read_json, read_jsonl, write_jsonl
 from egret.corpus.cuts import CutIndex, write_cuts
-from egret.features.extractor import FbankOptions, make_extractor, num_frames
+from egret.features.extractor import FeatureOptions, make_extractor, num_frames
 from egret.features.stats import Stats
 from egret.features.store import load_features, load_samples
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 8000
-OPTIONS = ["--fbank.sampling-rate", "8000", "--fbank.num-mel-bins", "23"]
-FBANK = FbankOptions(sampling_rate=RATE, num_mel_bins=23)
+OPTIONS = ["--features.sampling-rate", "8000", "--features.num-mel-bins", "23"]
+FBANK = FeatureOptions(sampling_rate=RATE, num_mel_bins=23)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ class TestOutput:
         np.testing.assert_allclose(deviation, frames.std(axis=0), rtol=1e-5)
 
     def test_the_report(self, corpus, extract):
-        assert "train: 7 utterances in and out" in extract("--fbank.extractor", "lhotse")
+        assert "train: 7 utterances in and out" in extract("--features.extractor", "lhotse")
         report = read_json(corpus / "fbank" / "report.json")
         assert report["extractor"] == "lhotse"
         assert {name: part["utterances"] for name, part in report["parts"].items()} == {"train": 7, "test": 2}
@@ -191,12 +191,12 @@ class TestJobs:
 class TestRunningAgain:
     def test_up_to_date(self, extract):
         extract()
-        assert "up to date" in extract("--nj", "2", "--fbank.num-mel-bins=23")
+        assert "up to date" in extract("--nj", "2", "--features.num-mel-bins=23")
 
     def test_another_option_is_a_reason(self, corpus, extract):
         extract()
-        said = extract("--fbank.num-mel-bins", "30")
-        assert "again, because: fbank.num_mel_bins 23 -> 30" in said
+        said = extract("--features.num-mel-bins", "30")
+        assert "again, because: features.num_mel_bins 23 -> 30" in said
         assert features_of(corpus / "fbank" / "train.jsonl")["train0"].shape[1] == 30
 
     @pytest.mark.parametrize("damage", ["gone", "truncated"])
@@ -210,7 +210,7 @@ class TestRunningAgain:
 
     def test_an_archive_that_a_broken_off_run_with_other_options_replaced_is_a_reason(self, corpus, extract):
         extract("--nj", "2")
-        extract("--nj", "2", "--job", "1", "--fbank.num-mel-bins", "30")
+        extract("--nj", "2", "--job", "1", "--features.num-mel-bins", "30")
         assert "output split2/1/train.lca changed" in extract("--nj", "2")
         assert {features.shape[1] for features in features_of(corpus / "fbank" / "train.jsonl").values()} == {23}
 
@@ -247,15 +247,15 @@ class TestMistakes:
         assert "cuts/train.jsonl:1: not" in extract(code=1)
 
     def test_another_sampling_rate(self, extract):
-        said = extract("--fbank.sampling-rate", "16000", code=1)
-        assert "train0: 8000 samples a second where --fbank.sampling-rate is 16000" in said
+        said = extract("--features.sampling-rate", "16000", code=1)
+        assert "train0: 8000 samples a second where --features.sampling-rate is 16000" in said
 
     def test_frequencies_that_the_recordings_do_not_have(self, extract):
-        assert "--fbank.high-freq" in extract("--fbank.high-freq", "7600", code=2)
+        assert "--features.high-freq" in extract("--features.high-freq", "7600", code=2)
 
     def test_kaldifeat_asked_for_and_not_there(self, extract, monkeypatch):
         monkeypatch.setitem(sys.modules, "kaldifeat", None)
-        assert "kaldifeat cannot be imported" in extract("--fbank.extractor", "kaldifeat", code=1)
+        assert "kaldifeat cannot be imported" in extract("--features.extractor", "kaldifeat", code=1)
 
     def test_kaldifeat_not_there(self, corpus, extract, monkeypatch):
         monkeypatch.setitem(sys.modules, "kaldifeat", None)

@@ -13,7 +13,8 @@ import pytest
 
 from egret.base.errors import EgretError, UsageError
 from egret.features import extractor, hdf5
-from egret.features.extractor import FbankOptions, check, make_extractor, num_frames, shortest
+from egret.features.extractor import FeatureOptions, make_extractor, num_frames, shortest
+from egret.features.fbank import check
 from egret.features.stats import Stats
 from egret.features.store import ARCHIVES, batches, load_features, load_samples
 
@@ -96,15 +97,15 @@ def store(folder, pairs, options, storage="lilcom"):
 
 class TestExactness:
     OPTIONS = (
-        FbankOptions(),
-        FbankOptions(sampling_rate=8000, num_mel_bins=40),
-        FbankOptions(num_mel_bins=23, frame_length=0.032, frame_shift=0.016, low_freq=64, high_freq=0),
+        FeatureOptions(),
+        FeatureOptions(sampling_rate=8000, num_mel_bins=40),
+        FeatureOptions(num_mel_bins=23, frame_length=0.032, frame_shift=0.016, low_freq=64, high_freq=0),
     )
 
     @pytest.mark.parametrize("options", OPTIONS)
     @pytest.mark.parametrize("name", EXTRACTORS)
     def test_synthetic_signals(self, options, name):
-        _, extract = make_extractor(FbankOptions(**{**vars(options), "extractor": name}))
+        _, extract = make_extractor(FeatureOptions(**{**vars(options), "extractor": name}))
         waves = signals(options.sampling_rate).values()
         worst = [difference(extract([wave])[0], kaldi(wave, options)) for wave in waves]
         assert np.median(worst) < 5e-4
@@ -119,9 +120,9 @@ class TestExactness:
         worst = []
         for corpus, pattern in corpora.items():
             paths = sorted(real_corpus(corpus).rglob(pattern))
-            options = FbankOptions(sampling_rate=soundfile.info(paths[0]).samplerate, num_mel_bins=40)
+            options = FeatureOptions(sampling_rate=soundfile.info(paths[0]).samplerate, num_mel_bins=40)
             _, extract = make_extractor(options)
-            _, fallback = make_extractor(FbankOptions(**{**vars(options), "extractor": "lhotse"}))
+            _, fallback = make_extractor(FeatureOptions(**{**vars(options), "extractor": "lhotse"}))
             for path in paths[:: len(paths) // 8][:8]:
                 wave, _ = soundfile.read(path, dtype="float32")
                 features = extract([wave])[0]
@@ -134,13 +135,13 @@ class TestExactness:
     @pytest.mark.parametrize("options", OPTIONS)
     def test_the_fallback_is_within_a_hundredth(self, options):
         _, extract = make_extractor(options)
-        _, fallback = make_extractor(FbankOptions(**{**vars(options), "extractor": "lhotse"}))
+        _, fallback = make_extractor(FeatureOptions(**{**vars(options), "extractor": "lhotse"}))
         for wave in signals(options.sampling_rate).values():
             assert difference(extract([wave])[0], fallback([wave])[0]) < 0.01
 
     @pytest.mark.parametrize("name", EXTRACTORS)
     def test_neighbours_in_a_batch_change_nothing(self, name):
-        _, extract = make_extractor(FbankOptions(extractor=name))
+        _, extract = make_extractor(FeatureOptions(extractor=name))
         waves = [wave[: 5000 + 3000 * place] for place, wave in enumerate(signals(16000).values())]
         together = extract(waves)
         assert all(difference(each, extract([wave])[0]) < 1e-5 for each, wave in zip(together, waves, strict=True))
@@ -149,7 +150,7 @@ class TestExactness:
     def test_samples_are_not_changed(self, name):
         wave = signals(16000)["offset"]
         before = wave.copy()
-        make_extractor(FbankOptions(extractor=name))[1]([wave])
+        make_extractor(FeatureOptions(extractor=name))[1]([wave])
         assert (wave == before).all()
 
 
@@ -157,7 +158,7 @@ class TestNumberOfFrames:
     @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
     @pytest.mark.parametrize("name", EXTRACTORS)
     def test_it_is_known_beforehand(self, rate, name):
-        options = FbankOptions(sampling_rate=rate, num_mel_bins=23, extractor=name)
+        options = FeatureOptions(sampling_rate=rate, num_mel_bins=23, extractor=name)
         _, extract = make_extractor(options)
         for samples in [shortest(options), shortest(options) + 1, *RNG.integers(rate // 4, rate, 20)]:
             [features] = extract([RNG.normal(0, 0.1, samples).astype(np.float32)])
@@ -168,24 +169,24 @@ class TestNumberOfFrames:
         from lhotse.utils import compute_num_frames
 
         for samples in RNG.integers(800, 100_000, 200).tolist():
-            assert num_frames(samples, FbankOptions()) == compute_num_frames(samples / 16000, 0.01, 16000)
+            assert num_frames(samples, FeatureOptions()) == compute_num_frames(samples / 16000, 0.01, 16000)
 
 
 class TestChoice:
     def test_without_kaldifeat_lhotse_takes_over_with_a_warning(self, monkeypatch, caplog):
         monkeypatch.setitem(sys.modules, "kaldifeat", None)
-        name, extract = make_extractor(FbankOptions())
+        name, extract = make_extractor(FeatureOptions())
         assert name == "lhotse" and extract([signals(16000)["noise"]])[0].shape == (200, 80)
         assert "kaldifeat is not installed" in caplog.text
 
     def test_without_kaldifeat_asking_for_it_is_an_error(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "kaldifeat", None)
-        with pytest.raises(EgretError, match=r"cannot be imported .*doctor.*--fbank.extractor lhotse"):
-            make_extractor(FbankOptions(extractor="kaldifeat"))
+        with pytest.raises(EgretError, match=r"cannot be imported .*doctor.*--features.extractor lhotse"):
+            make_extractor(FeatureOptions(extractor="kaldifeat"))
 
     @needs_kaldifeat
     def test_where_there_is_kaldifeat_it_is_taken_silently(self, caplog):
-        assert make_extractor(FbankOptions())[0] == "kaldifeat"
+        assert make_extractor(FeatureOptions())[0] == "kaldifeat"
         assert caplog.text == ""
 
     @pytest.mark.parametrize(
@@ -202,16 +203,16 @@ class TestChoice:
     )
     def test_options_that_contradict_each_other(self, wrong):
         """kaldifeat would abort the process."""
-        with pytest.raises(UsageError, match="--fbank"):
-            make_extractor(FbankOptions(**wrong))
+        with pytest.raises(UsageError, match="--features"):
+            make_extractor(FeatureOptions(**wrong))
 
     @pytest.mark.parametrize("bins", [23, 40, 80, 100])
     def test_usual_options_are_right(self, bins):
-        check(FbankOptions(num_mel_bins=bins))
+        check(FeatureOptions(num_mel_bins=bins))
 
 
 class TestStorage:
-    OPTIONS = FbankOptions(num_mel_bins=40)
+    OPTIONS = FeatureOptions(num_mel_bins=40)
 
     @pytest.fixture(params=list(ARCHIVES))
     def storage(self, request):
@@ -335,7 +336,7 @@ class TestStorage:
     def test_another_archive_in_its_place(self, stored, tmp_path):
         """As by a broken-off run with other options."""
         others = [(recording(tmp_path, f"b{n}", 16000 + n), np.zeros((100, 20), np.float32)) for n in range(9)]
-        store(tmp_path, others, FbankOptions(num_mel_bins=20), "float16")
+        store(tmp_path, others, FeatureOptions(num_mel_bins=20), "float16")
         with pytest.raises(EgretError, match="others are in their place"):
             load_features(stored[0][1])
 
@@ -368,7 +369,7 @@ class TestHdf5:
 
 
 class TestRecordings:
-    OPTIONS = FbankOptions()
+    OPTIONS = FeatureOptions()
 
     @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
     def test_samples_are_to_the_bit_those_of_libsndfile(self, tmp_path, subtype):
@@ -407,7 +408,7 @@ class TestRecordings:
             load_samples(cut, self.OPTIONS)
 
     def test_another_sampling_rate_than_was_asked_for(self, tmp_path):
-        with pytest.raises(EgretError, match="a: 8000 samples a second where --fbank.sampling-rate is 16000"):
+        with pytest.raises(EgretError, match="a: 8000 samples a second where --features.sampling-rate is 16000"):
             load_samples(recording(tmp_path, rate=8000), self.OPTIONS)
 
     def test_shorter_than_half_a_frame(self, tmp_path):
@@ -418,17 +419,17 @@ class TestRecordings:
 class TestBatches:
     def test_every_cut_once_and_in_order(self, tmp_path):
         cuts = [recording(tmp_path, str(number), 4000) for number in range(7)]
-        found = [cut["id"] for some, waves in batches(cuts, FbankOptions(), seconds=0.6) for cut in some]
+        found = [cut["id"] for some, waves in batches(cuts, FeatureOptions(), seconds=0.6) for cut in some]
         assert found == [cut["id"] for cut in cuts]
-        assert [len(some) for some, _ in batches(cuts, FbankOptions(), seconds=0.6)] == [3, 3, 1]
-        assert list(batches([], FbankOptions())) == []
+        assert [len(some) for some, _ in batches(cuts, FeatureOptions(), seconds=0.6)] == [3, 3, 1]
+        assert list(batches([], FeatureOptions())) == []
 
     def test_few_samples_are_in_memory_at_once(self, tmp_path):
         """Fifty seconds, five at a time: at most two batches of 320 kB are held, the last and the next."""
         recording(tmp_path, samples=16000)
         cuts = [recording(tmp_path, samples=16000)] * 50
         tracemalloc.start()
-        seen = sum(len(some) for some, _ in batches(cuts, FbankOptions(), seconds=5))
+        seen = sum(len(some) for some, _ in batches(cuts, FeatureOptions(), seconds=5))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert seen == 50
@@ -452,7 +453,7 @@ class TestFraming:
         settings.mel_opts.high_freq = -400
         alone = kaldifeat.Fbank(settings)
         wave = RNG.normal(0.05, 0.1, 6 * rate).astype(np.float32)
-        _, extract = make_extractor(FbankOptions(sampling_rate=rate, num_mel_bins=23))
+        _, extract = make_extractor(FeatureOptions(sampling_rate=rate, num_mel_bins=23))
         # More frames than are done at a time, one more and one less than fills them, and few.
         seconds = [6.0, 4.006, 4.0, 3.994, 0.1, 0.03]
         waves = [wave[: round(rate * length)] for length in seconds]
@@ -460,9 +461,9 @@ class TestFraming:
             assert difference(found, alone(torch.from_numpy(given)).numpy()) < 2e-3
 
     def test_dither_is_noise_of_the_size_asked_for(self):
-        options = FbankOptions(dither=0.01)
+        options = FeatureOptions(dither=0.01)
         [found] = make_extractor(options)[1]([np.zeros(80000, np.float32)])
-        [expected] = make_extractor(FbankOptions())[1]([RNG.normal(0, 0.01, 80000).astype(np.float32)])
+        [expected] = make_extractor(FeatureOptions())[1]([RNG.normal(0, 0.01, 80000).astype(np.float32)])
         assert abs(found.mean() - expected.mean()) < 0.1
 
 

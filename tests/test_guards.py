@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from egret.base.errors import EgretError
 from egret.training import guards, trainer
+from egret.training.data import Batch, Corpus
 from egret.training.distributed import STOP, Ranks
 from egret.training.experiment import begin
+from egret.training.signals import Interrupted, ending_at_once
 from egret.training.trainer import Run, set_up
 from tiny_training import Train, small_options
 
@@ -209,3 +211,98 @@ def test_a_signal_saves_and_ends_with_the_code_for_run_me_again(
     assert "going on from" in train("told", "--epochs", "40")
     both = [load_file(tmp_path / name / "final.safetensors") for name in ("whole", "told")]
     assert all(torch.equal(tensor, both[1][key]) for key, tensor in both[0].items())
+
+
+def test_a_signal_in_the_dev_part_saves_and_only_the_dev_part_is_done_again(tmp_path, monkeypatch):
+    plain = {"epochs": 2, "check_batches": False}
+    trainer.fit(make_run(tmp_path, out="whole", **plain))
+    run = make_run(tmp_path, out="told", **plain)
+    whole = trainer.plain_loss
+
+    def told(run: Run, batch: object) -> float:
+        run.warned.name = "SIGTERM"
+        return whole(run, batch)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="saved after step"):
+        patch.setattr(trainer, "plain_loss", told)
+        patch.setattr(trainer, "dev_batches", lambda *_: [[0], [1]])  # it is looked at between two
+        trainer.fit(run)
+    again = make_run(tmp_path, out="told", **plain)
+    assert (again.progress.epoch, again.progress.batch) == (0, len(again.batches(0)))
+    trainer.fit(again)
+    assert (tmp_path / "told/final.safetensors").read_bytes() == (tmp_path / "whole/final.safetensors").read_bytes()
+
+
+def test_a_signal_before_training_ends_it_at_once():
+    with pytest.raises(Interrupted, match=r"told to stop \(SIGTERM\); the same command goes on"), ending_at_once():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+def test_it_does_so_where_a_library_makes_another_error_of_it(number, error):
+    with pytest.raises(error), ending_at_once():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except BaseException as found:
+            raise RuntimeError(f"{type(found).__name__}: as pybind11 has it") from None
+
+
+def test_no_memory_for_the_optimiser_is_said_in_a_line(tmp_path, monkeypatch):
+    def step(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    run = make_run(tmp_path, epochs=1)
+    monkeypatch.setattr(run.optimiser, "step", step)
+    with pytest.raises(EgretError, match="memory is too small for the step of --optim.name adamw"):
+        trainer.fit(run)
+
+
+def test_no_memory_anywhere_else_is_said_in_a_line(tmp_path, monkeypatch):
+    def corpus(*_: object) -> None:
+        raise MemoryError("Unable to allocate 3 GiB")
+
+    options = small_options(tmp_path, epochs=1)
+    monkeypatch.setattr(trainer, "train_epoch", corpus)
+    with pytest.raises(EgretError, match=r"memory ran out, and not on a batch \(Unable to allocate 3 GiB\)"):
+        trainer.train(options, begin(options, version=1))
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the features of an utterance NaN."""
+
+    def poison(name: str) -> None:
+        load = Corpus.load
+
+        def wrapped(self: Corpus, *given: object) -> Batch:
+            batch = load(self, *given)  # type: ignore[arg-type]
+            for place, each in enumerate(batch.ids):
+                if each == name:
+                    batch.features[place, 0] = float("nan")
+            return batch
+
+        monkeypatch.setattr(Corpus, "load", wrapped)
+
+    return poison
+
+
+def test_an_utterance_whose_features_are_at_fault_is_named(tmp_path, poisoned):
+    poisoned("train-003")
+    with pytest.raises(EgretError, match="1 step in a row .*the features of train-003 are not finite"):
+        trainer.fit(make_run(tmp_path, epochs=1, max_skipped=0))
+
+
+def test_a_dev_loss_that_is_no_number_is_said_with_what_it_is_about(tmp_path, poisoned, caplog):
+    poisoned("dev-001")
+    trainer.fit(make_run(tmp_path, epochs=1, check_batches=False))
+    assert "the loss on dev is nan" in caplog.text and "the features of dev-001 are not finite" in caplog.text
+
+
+def test_a_dev_part_that_cannot_be_read_ends_training_before_it_begins(tmp_path):
+    run = make_run(tmp_path, epochs=1)
+    (tmp_path / "fbank/dev.lca").unlink()
+    with pytest.raises(EgretError, match="dev.lca: no such archive"):
+        trainer.fit(run)
+    assert not (tmp_path / "exp/checkpoints").exists()

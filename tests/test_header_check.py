@@ -13,7 +13,7 @@ from egret.base.errors import EgretError
 from egret.base.options import of_kind
 from egret.corpus import audio
 from egret.corpus.prepare import PrepareOptions, Utterance, prepare
-from egret.features.extractor import FbankOptions
+from egret.features.extractor import FeatureOptions
 from egret.features.store import load_samples
 
 RATE = 8000
@@ -121,13 +121,13 @@ def test_what_a_header_does_not_show_stops_stage_1_with_advice(
 ) -> None:
     [[cut], _] = run(tmp_path, [make(tmp_path / name)])
     with pytest.raises(EgretError, match=rf"^a \(.*{name}\): {said}.*; run stage 0 again with --check-audio full$"):
-        load_samples(cut, FbankOptions(sampling_rate=RATE))
+        load_samples(cut, FeatureOptions(sampling_rate=RATE))
 
 
 def test_stage_1_says_in_a_line_what_stage_0_did_not_see(tmp_path: Path, run_step: Callable[..., str]) -> None:
     run(tmp_path, [damaged(tmp_path / "a.flac")])
     said = run_step("extract_features", tmp_path, "--cuts", "cuts/train.jsonl", "--out", "fbank",
-                    "--fbank.sampling-rate", str(RATE), "--fbank.num-mel-bins", "23", code=1)  # fmt: skip
+                    "--features.sampling-rate", str(RATE), "--features.num-mel-bins", "23", code=1)  # fmt: skip
     assert "--check-audio full" in said.splitlines()[-1]
 
 
@@ -136,7 +136,7 @@ def test_after_a_full_look_the_advice_is_to_look_again(tmp_path: Path) -> None:
     [[cut], _] = run(tmp_path, [path], "full")
     cut_off(path)
     with pytest.raises(EgretError, match="; run stage 0 again$"):
-        load_samples(cut, FbankOptions(sampling_rate=RATE))
+        load_samples(cut, FeatureOptions(sampling_rate=RATE))
 
 
 def test_an_ogg_file_is_not_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

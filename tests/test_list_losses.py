@@ -18,7 +18,7 @@ from egret.training.options import TrainOptions
 from egret.training.trainer import train
 from folders import make_lang, random_log_probs, transcribed
 from tiny import rewrite
-from tiny_training import make_corpus, small_options
+from tiny_training import Train, make_corpus, small_options
 
 WRONG = "train-007"
 
@@ -103,3 +103,8 @@ def test_the_loss_of_each_utterance_is_that_of_a_batch_of_it(name: str, tmp_path
     alone = [loss(log_probs[n : n + 1, : lengths[n]], lengths[n : n + 1], transcribed(lang, texts[n : n + 1]))
              for n in range(3)]  # fmt: skip
     assert torch.allclose(found.float(), torch.stack(alone).float(), atol=1e-3)
+
+
+def test_what_is_in_the_corpus_is_said_once(tmp_path: Path, train: Train):
+    said = train("exp", "--epochs", "1", "--list-losses")
+    assert said.count("train.jsonl: 24 utterances in") == 1

@@ -18,7 +18,7 @@ from torch import distributed
 from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
 from egret.features.batching import Augment, Inputs
-from egret.features.extractor import FbankOptions, make_extractor
+from egret.features.extractor import FeatureOptions, make_extractor
 from egret.features.store import load_samples
 from egret.features.waveform import Augmenter, WaveformOptions
 from egret.lang.lang import Lang
@@ -29,7 +29,7 @@ from egret.training.plan import batches
 from tiny import WORDS, make_features, make_lang
 
 RATE = 8000
-FBANK = FbankOptions(sampling_rate=RATE, num_mel_bins=8)
+FBANK = FeatureOptions(sampling_rate=RATE, num_mel_bins=8)
 KEY = (1, 0)
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -157,6 +157,16 @@ class TestComputedFeatures:
         one, two = corpus.load([1], KEY), corpus.load([2, 1], KEY)
         assert torch.equal(one.features[0], two.features[1, : one.lengths[0]])
 
+    def test_copies_of_an_utterance_are_augmented_each_in_its_own_way(self, computed: Callable) -> None:
+        one, two = computed(louder).load([1, 1], KEY, [0, 1]).features
+        assert not torch.equal(one, two)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_copy_is_the_same_whoever_loads_it_and_from_where_on(self, computed: Callable, workers: int) -> None:
+        corpus, rows, before = computed(louder), [[1, 2], [2], [1]], [[0, 0], [1], [1]]
+        due = [corpus.load(*each) for each in zip(rows, [KEY] * 3, before, strict=True)]
+        assert same(list(load_batches(corpus, rows[1:], KEY, workers, before[1:])), due[1:])
+
     def test_without_a_key_nothing_is_augmented(self, computed: Callable) -> None:
         assert same([computed(louder).load([1, 2])], [computed(None).load([1, 2])])
 
@@ -167,7 +177,7 @@ class TestComputedFeatures:
         assert same([longer.load([1, 2], KEY)], [computed(None).load([1, 2])])
 
     def test_dither_is_that_of_the_key_and_leaves_other_random_numbers_alone(self, tmp_path: Path, lang: Lang) -> None:
-        inputs = Inputs("computed", FbankOptions(sampling_rate=RATE, num_mel_bins=8, dither=0.1))
+        inputs = Inputs("computed", FeatureOptions(sampling_rate=RATE, num_mel_bins=8, dither=0.1))
         manifest = make_recordings(tmp_path / "wav", 2)
         corpus = Corpus([manifest], lang, int, tmp_path / "rejected.jsonl", 5.0, inputs)
         state = torch.get_rng_state()
@@ -202,6 +212,17 @@ class TestErrors:
         (worker,) = multiprocessing.active_children()
         os.kill(worker.pid, signal.SIGKILL)  # type: ignore[arg-type]
         with pytest.raises(EgretError, match=r"was killed.*memory.*--workers 1"):
+            list(loaded)
+
+    def test_a_killed_worker_does_not_leave_the_others_waiting_for_it(self, stored: Corpus) -> None:
+        loaded = load_batches(stored, planned(stored, 0.5), KEY, 2)
+        next(loaded)
+        workers = multiprocessing.active_children()
+        time.sleep(0.3)  # until they wait for work, one of them with the lock of the queue
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGSTOP)  # type: ignore[arg-type]
+        os.kill(workers[0].pid, signal.SIGKILL)  # type: ignore[arg-type]
+        with pytest.raises(EgretError, match="was killed"):
             list(loaded)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from egret.base.errors import EgretError
-from egret.base.files import read_jsonl
+from egret.base.files import read_jsonl, write_jsonl
 from egret.corpus.cuts import CutIndex
 from egret.features.store import load_features
 from egret.lang.lang import Lang
@@ -153,8 +154,14 @@ class TestSeveralManifests:
         for row in rows:
             row["features"]["num_features"] += 1
         (tmp_path / "fbank/wider.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with pytest.raises(EgretError, match=r"train.jsonl has 8 and .*wider.jsonl has 9 features a frame"):
+        with pytest.raises(EgretError, match=r"train.jsonl has 8 features .* and .*wider.jsonl has 9 features a frame"):
             make_corpus(manifest, tmp_path / "fbank/wider.jsonl")
+
+    def test_of_another_kind_of_features_are_refused(self, tmp_path: Path, manifest: Path) -> None:
+        text = manifest.read_text().replace("made-up-fbank", "kaldifeat-mfcc")
+        (tmp_path / "fbank/other.jsonl").write_text(text)
+        with pytest.raises(EgretError, match=r"\(made-up-fbank\) and .*other.jsonl has 8 .*\(mfcc\); extract them"):
+            make_corpus(manifest, tmp_path / "fbank/other.jsonl")
 
 
 class TestASecondStart:
@@ -217,3 +224,30 @@ def test_cuts_without_features_name_the_way_out(tmp_path: Path, manifest: Path) 
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(EgretError, match=r"train.jsonl: train-000 has no features; give the manifest that stage 1"):
         make_corpus(manifest)
+
+
+@pytest.fixture
+def named(tmp_path: Path, manifest: Path) -> Callable[[int], Corpus]:
+    """The corpus, normalised by speaker, with so many utterances that say theirs."""
+    from egret.features.batching import Inputs
+    from egret.features.normalise import Normaliser, SpeakerStats
+
+    def make(count: int) -> Corpus:
+        rows = list(read_jsonl(manifest))
+        for row in rows[:count]:
+            row["supervisions"][0]["speaker"] = "ann"
+        write_jsonl(manifest, rows)
+        inputs = Inputs(normalise=Normaliser(np.zeros(8), np.ones(8), SpeakerStats()))
+        return Corpus([manifest], Lang.read(tmp_path / "lang"), int, tmp_path / "rejected.jsonl", 5.0, inputs)
+
+    return make
+
+
+def test_utterances_that_do_not_say_their_speaker_are_counted(named, caplog) -> None:
+    total = len(named(7).table)
+    assert f"{total - 7} of {total} utterances do not say their speaker (first: train-007)" in caplog.text
+
+
+def test_a_corpus_without_speakers_is_not_normalised_by_them(named) -> None:
+    with pytest.raises(EgretError, match="no utterance says its speaker .*take --normalise utterance"):
+        named(0)

@@ -149,3 +149,13 @@ def test_a_recording_that_is_gone(tmp_path, corpus, mined):
 @pytest.mark.parametrize("name, file", [("a/b", "a%2Fb.wav"), ("a%2Fb", "a%252Fb.wav"), (".x", "%2Ex.wav")])
 def test_ids_as_names_of_files(name, file):
     assert file_name(name) == file
+
+
+def test_told_to_stop_it_says_so_and_leaves_nothing_half_done(corpus, mined, tmp_path, monkeypatch):
+    import os
+    import signal
+
+    corpus({"a": speech((0.5, 0.1), (1.0, HISS), (0.5, 0.1))})
+    monkeypatch.setattr(soundfile, "write", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    assert "told to stop (SIGTERM)" in mined(code=75)
+    assert not [path for path in (tmp_path / "noise").iterdir() if "wav" in path.name]

@@ -12,9 +12,9 @@ from egret.models.attention import RelativeAttention, attention_weights, relativ
 from egret.models.conformer import depthwise
 from egret.models.files import build_model, load_config, load_model, load_weights, save_config, save_weights
 from egret.models.masking import frame_mask, mask_frames
-from egret.models.model import ENCODERS, CtcModel, count_parameters
+from egret.models.model import ENCODERS, JointModel, count_parameters
 from egret.models.norm import BatchNorm
-from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions
+from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions, TransformerOptions
 from folders import make_experiment, make_lang
 
 FEATURES, TOKENS = 6, 7
@@ -30,23 +30,29 @@ SHAPES = pytest.mark.parametrize(
         {"kernels": [3, 3, 7], "dilations": [2, 1, 1], "strides": [3, 1, 2], "norm": "batch"},
         {"layers": 2, "heads": 3, "kernel": 5, "channels": 4},
         {"layers": 1, "heads": 2, "kernel": 3, "channels": 3, "strides": [1, 3, 2], "norm": "layer"},
+        {"layers": 2, "heads": 2, "kernel": 5, "channels": 3, "chunk": 2, "left_chunks": 1},
+        {"encoder": "transformer", "layers": 2, "heads": 3, "channels": 3, "feed_forward": 2},
+        {"encoder": "transformer", "layers": 2, "heads": 2, "channels": 3, "chunk": 3},
     ],
 )
 
 
-def make_model(shape: dict, seed: int = 0) -> CtcModel:
+def make_model(shape: dict, seed: int = 0) -> JointModel:
     """In evaluation mode; scales, shifts, means and deviations are other than one and zero, as after training.
 
-    A shape with heads is a conformer's, any other a tdnn's.
+    A shape with heads is a conformer's unless it says otherwise, any other a tdnn's.
     """
     torch.manual_seed(seed)
     shape = {"dim": 12, **shape}
     utterance_mean = shape.pop("utterance_mean", False)
-    if "heads" in shape:
+    if shape.pop("encoder", "") == "transformer":
+        transformer = TransformerOptions(**shape)
+        options = ModelOptions(encoder="transformer", utterance_mean=utterance_mean, transformer=transformer)
+    elif "heads" in shape:
         options = ModelOptions(encoder="conformer", utterance_mean=utterance_mean, conformer=ConformerOptions(**shape))
     else:
         options = ModelOptions(utterance_mean=utterance_mean, tdnn=TdnnOptions(**shape))
-    model = CtcModel(FEATURES, TOKENS, options)
+    model = JointModel(FEATURES, TOKENS, options)
     for tensor in model.state_dict().values():
         if tensor.dim() == 1:
             tensor.copy_(torch.rand_like(tensor) + 0.5)
@@ -183,7 +189,7 @@ def test_impossible_conformers_are_refused(shape, says):
 
 def test_the_conformer_of_size_s_has_the_parameters_of_the_paper():
     """Gulati et al. 2020 give 10.3 million with a decoder of one LSTM layer of 320 (about 1.4 million and a joint)."""
-    model = CtcModel(80, 1, ModelOptions(encoder="conformer"))
+    model = JointModel(80, 1, ModelOptions(encoder="conformer"))
     assert 8.5e6 < count_parameters(model) < 9.5e6
 
 
@@ -239,7 +245,10 @@ def test_the_depthwise_convolution_is_that_of_its_module(frames):
     torch.manual_seed(1)
     module = torch.nn.Conv1d(6, 6, 5, padding=2, groups=6)
     x = torch.randn(3, frames, 6, requires_grad=True)
-    expected, found = module(x.transpose(1, 2)).transpose(1, 2), depthwise(x, module)
+    expected, found = (
+        module(x.transpose(1, 2)).transpose(1, 2),
+        depthwise(x, module.weight, module.bias, module.padding[0]),
+    )
     assert torch.allclose(found, expected, atol=1e-6)
     weight = torch.randn_like(expected)
     gradients = [torch.autograd.grad((y * weight).sum(), [x, *module.parameters()]) for y in (expected, found)]
@@ -278,12 +287,62 @@ def test_a_conformer_sees_the_whole_utterance():
 def test_the_middle_of_a_conformer_is_what_its_first_half_alone_would_give():
     model = make_model({"layers": 4, "heads": 2, "kernel": 3, "channels": 3})
     features, lengths = make_batch()
-    log_probs, frames, middle = model.with_middle(features, lengths)
+    x, frames, middle = model.encode(features, lengths)
+    log_probs, middle = model.log_probs(x), model.log_probs(middle)
     assert torch.equal(log_probs, model(features, lengths)[0]) and middle.shape == log_probs.shape
     del model.encoder.blocks[2:]
     half, _ = model(features, lengths)
     for row, count in enumerate(frames.tolist()):
         assert torch.allclose(middle[row, :count], half[row, :count], atol=1e-6)
+
+
+STREAMING = pytest.mark.parametrize(
+    "shape",
+    [
+        {"layers": 2, "heads": 2, "kernel": 5, "channels": 3, "chunk": 3},
+        {"layers": 2, "heads": 2, "kernel": 5, "channels": 3, "chunk": 2, "left_chunks": 1},
+        {"encoder": "transformer", "layers": 2, "heads": 2, "channels": 3, "chunk": 4, "left_chunks": 2},
+    ],
+)
+
+
+@STREAMING
+def test_in_chunks_an_output_does_not_change_when_more_is_heard(shape):
+    model = make_model(shape)
+    features = torch.randn(1, 61, FEATURES)
+    whole, _ = model(features, torch.tensor([61]))
+    chunk = shape["chunk"]
+    for heard in range(4 * chunk, 60, 4 * chunk):  # four frames to one: whole chunks
+        early, [count] = model(features[:, :heard], torch.tensor([heard]))
+        assert count == heard // 4 and torch.allclose(early[0], whole[0, :count], atol=1e-5)
+
+
+@STREAMING
+def test_in_chunks_as_far_back_as_was_said_is_seen(shape):
+    model = make_model({**shape, "layers": 1})
+    features = torch.randn(1, 80, FEATURES, requires_grad=True)
+    x, _, _ = model.encode(features, torch.tensor([80]))
+    x[0, -1].square().sum().backward()
+    first = int(features.grad[0].abs().sum(dim=1).nonzero()[0])
+    chunk, left = shape["chunk"], shape.get("left_chunks", -1)
+    convolved = 19 - (shape.get("kernel", 1) - 1)  # the first frame that the convolution in the block sees
+    attended = 0 if left < 0 else (convolved // chunk - left) * chunk
+    assert first == max(0, 4 * attended - 3)  # two convolutions before the block, each a frame back
+
+
+@SHAPES
+def test_every_encoder_trains_in_bfloat16(shape):
+    model = make_model(shape).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        log_probs, _ = model(*make_batch())
+    log_probs.square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+
+
+@SHAPES
+def test_a_script_gives_the_same(shape):
+    model = make_model(shape)
+    assert torch.equal(torch.jit.script(model)(*make_batch())[0], model(*make_batch())[0])
 
 
 # On disk

@@ -25,6 +25,7 @@ from egret.base.options import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+BOTH = "oov: A\noptim: {lr: 5, warm_up: 7}\n"
 
 
 @dataclass(kw_only=True)
@@ -178,6 +179,39 @@ class TestConfig:
 
     def test_one_value_where_a_list_is_due(self, config):
         assert "scale takes a list, [1]" in complaint("--config", config("scale: 1"))
+
+    def test_a_section_is_taken_out_of_a_file_of_others(self, config):
+        path = config("model: {layers: 3}\noptim:\n  lr: 2\n  layers: [5]\n")
+        options = read("--optim", path)
+        assert (options.optim.lr, options.optim.layers, options.optim.warm_up) == (2, [5], 3)
+
+    def test_a_section_takes_the_place_of_the_configuration_s(self, config, tmp_path):
+        section = tmp_path / "preset.yaml"
+        section.write_text("optim: {lr: 2}\n")
+        for words in (["--config", config(BOTH), f"--optim={section}"], ["--optim", section, "--config", config(BOTH)]):
+            options = read(*map(str, words))
+            assert (options.oov, options.optim.lr, options.optim.warm_up) == ("A", 2, 3)
+
+    def test_values_mean_in_a_section_what_they_mean_in_a_configuration(self, config, tmp_path):
+        section = tmp_path / "preset.yaml"
+        section.write_text("optim: {lr: 1e-3, layers: [1, 2]}\n")
+        options = read("--config", config("oov: 'NO'\nscale: [1e-2]\noptim.warm_up: 7\n"), "--optim", str(section))
+        found = (options.oov, options.scale, options.optim.lr, options.optim.layers, options.optim.warm_up)
+        assert found == ("NO", [0.01], 1e-3, [1, 2], 3)
+
+    def test_the_command_line_overrides_a_section(self, config):
+        assert read("--optim.lr", "7", "--optim", config(BOTH)).optim.lr == 7
+
+    def test_a_file_without_the_section_changes_nothing(self, config, tmp_path):
+        other = tmp_path / "preset.yaml"
+        other.write_text("model: {layers: 3}\n")
+        assert read("--config", config(BOTH), "--optim", str(other)).optim.warm_up == 7
+
+    def test_mistakes_in_a_section(self, config):
+        assert "--optim gone.yaml: cannot be read" in complaint("--optim", "gone.yaml")
+        assert "unknown option optim.lrr; did you mean" in complaint("--optim", config("optim: {lrr: 3}"))
+        assert "`name: value` below optim" in complaint("--optim", config("optim: 3"))
+        assert "--optim: expected a YAML file" in complaint("--optim", "--oov", "A")
 
     def test_ill_typed(self, config):
         assert "--num-jobs: expected int, got many" in complaint("--config", config("num_jobs: many"))

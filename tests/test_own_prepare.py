@@ -391,16 +391,16 @@ def test_chinese_text_gets_its_syllables(tmp_path: Path):
     assert cuts(tmp_path)["a1"]["supervisions"][0]["custom"]["syllables"] == "yin2 hang2 hen3 yuan3"
 
 
-# The choice of an encoder
+# The choice of a model
 
 
-def test_the_encoder_follows_from_the_hours(tmp_path: Path):
+def test_the_model_follows_from_the_hours(tmp_path: Path):
     import importlib.util
 
-    path = Path(__file__).resolve().parents[1] / "egs/own/local/encoder.py"
-    spec = importlib.util.spec_from_file_location("own_encoder", path)
+    path = Path(__file__).resolve().parents[1] / "egs/own/local/model.py"
+    spec = importlib.util.spec_from_file_location("own_model", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    names = [module.encoder_of(hours) for hours in (0.1, 0.6, 200)]
+    names = [module.model_of(hours) for hours in (0.1, 0.6, 200)]
     assert (names, module.training_hours(tmp_path / "none")) == (["tdnn", "conformer", "conformer_large"], 0.0)

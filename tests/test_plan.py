@@ -7,7 +7,7 @@ import pytest
 
 from egret.base.errors import UsageError
 from egret.training.options import BatchOptions
-from egret.training.plan import Table, batches
+from egret.training.plan import Table, batches, copies
 
 
 def table(count: int, parts: list[int] | None = None) -> Table:
@@ -119,3 +119,12 @@ class TestWeights:
     def test_an_epoch_without_utterances_is_refused(self) -> None:
         with pytest.raises(UsageError, match="no utterance is left"):
             drawn([0, 0], [0.0])
+
+
+class TestCopies:
+    def test_are_counted_over_the_whole_epoch(self) -> None:
+        found = copies([np.array([4, 2]), np.array([2, 2, 7]), np.array([4])])
+        assert [each.tolist() for each in found] == [[0, 0], [1, 2, 0], [1]]
+
+    def test_of_no_batches_are_none(self) -> None:
+        assert copies([]) == []

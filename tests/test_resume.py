@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -194,3 +195,32 @@ def test_accumulated_batches_equal_one_large_one(train: Train, tmp_path: Path) -
     train("one", *still, "--batch.max-utterances", "24", "--batch.max-duration", "100")
     one, two = (load_file(tmp_path / name / "final.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+def test_where_nothing_was_trained_mended_options_are_begun(train: Train, tmp_path: Path) -> None:
+    train("exp", "--epochs", "1", "--init-from", "lang", code=1)  # no trained model
+    assert "but nothing came of it: begun anew" in train("exp", "--epochs", "1")
+
+
+def test_where_an_epoch_goes_on_copies_are_counted_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from egret.training import trainer
+    from egret.training.distributed import Ranks
+    from egret.training.experiment import begin
+    from tiny_training import small_options
+
+    asked: list[list[list[int]]] = []
+    load = trainer.load_batches
+
+    def spied(*given: Any) -> Any:
+        asked.extend([[each.tolist() for each in given[4]]] if len(given) > 4 else [])
+        return load(*given)
+
+    monkeypatch.setattr(trainer, "load_batches", spied)
+    for out, first in (("whole", 0), ("part", 3)):
+        options = small_options(tmp_path, out, epochs=1, check_batches=False, **{"batch.weights": 3})
+        run = trainer.set_up(options, begin(options, 1), Ranks())
+        run.progress.batch = first
+        trainer.fit(run)
+    assert asked[1] == asked[0][3:] and max(map(max, asked[1])) == 2

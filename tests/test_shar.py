@@ -14,7 +14,7 @@ from egret.corpus import audio, shar
 from egret.corpus.cuts import CutIndex
 from egret.corpus.shar import manifest_of
 from egret.features.batching import Inputs
-from egret.features.extractor import FbankOptions
+from egret.features.extractor import FeatureOptions
 from egret.features.store import load_features
 from egret.lang.lang import Lang
 from egret.training.data import Corpus
@@ -136,7 +136,7 @@ class TestTraining:
 
     def test_features_are_computed_of_recordings(self, corpus: Any, tmp_path: Path) -> None:
         folder = write(corpus, tmp_path / "shar", recording="flac")
-        inputs = Inputs("computed", FbankOptions(sampling_rate=RATE, num_mel_bins=8))
+        inputs = Inputs("computed", FeatureOptions(sampling_rate=RATE, num_mel_bins=8))
         batch = self.make(folder, tmp_path, inputs).load([4])
         assert batch.features.shape == (1, 130, 8)
 

@@ -90,7 +90,7 @@ class TestSums:
             rows.append({**cut("ann" if number else "bob"), "id": f"u{number}", **about})
         write_jsonl(tmp_path / "cuts.jsonl", rows)
         run_step("extract_features", tmp_path, "--cuts", "cuts.jsonl", "--out", "fbank", "--nj", jobs,
-                 "--fbank.sampling-rate", "8000", "--fbank.num-mel-bins", "8")  # fmt: skip
+                 "--features.sampling-rate", "8000", "--features.num-mel-bins", "8")  # fmt: skip
         found = SpeakerStats.load(tmp_path / "fbank/cuts.speakers.safetensors")
         assert {name: stats.frames for name, stats in found.items()} == {"ann": 150, "bob": 50}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.flops import step_operations, useful_operations
-from egret.models.model import CtcModel
+from egret.models.model import JointModel
 from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions
 
 FEATURES, TOKENS = 8, 5
@@ -12,8 +12,8 @@ T, D = 6, 4  # output frames and width of the conformer here
 CONFORMER = ConformerOptions(dim=D, layers=1, heads=2, feed_forward=2, kernel=3, channels=3, strides=[2], norm="layer")
 
 
-def conformer() -> CtcModel:
-    return CtcModel(FEATURES, TOKENS, ModelOptions(encoder="conformer", conformer=CONFORMER)).train()
+def conformer() -> JointModel:
+    return JointModel(FEATURES, TOKENS, ModelOptions(encoder="conformer", conformer=CONFORMER)).train()
 
 
 def batch(*frames: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +25,7 @@ def test_a_tdnn_layer_is_its_kernel_times_its_width_for_each_frame():
     first, second, head = 2 * 3 * FEATURES * 16 * 10, 2 * 5 * 16 * 16 * 10, 2 * 16 * TOKENS * 10
     # The features need no gradient, so that backward is as much as forward in the first layer, twice that in others.
     expected = 2 * first + 3 * (second + head)
-    assert step_operations(CtcModel(FEATURES, TOKENS, ModelOptions(tdnn=options)), *batch(20)) == expected
+    assert step_operations(JointModel(FEATURES, TOKENS, ModelOptions(tdnn=options)), *batch(20)) == expected
 
 
 def test_a_conformer_is_what_its_equations_say():

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from egret.base.files import write_json, write_jsonl, write_text
-from egret.features.extractor import FbankOptions
+from egret.features.extractor import FeatureOptions
 from egret.features.stats import Stats
 from egret.features.store import LilcomArchive
 from egret.graph import arcs
@@ -38,7 +38,7 @@ def make_features(folder: Path, part: str, utterances: int, seed: int) -> Path:
     random = np.random.default_rng(seed)
     patterns = np.random.default_rng(7).normal(size=(len(WORDS), MEL_BINS)) * 2
     folder.mkdir(parents=True, exist_ok=True)
-    options = FbankOptions(num_mel_bins=MEL_BINS)
+    options = FeatureOptions(num_mel_bins=MEL_BINS)
     stats, cuts = Stats.zero(MEL_BINS), []
     with open(folder / f"{part}.lca", "wb") as file:
         archive = LilcomArchive(file, folder / f"{part}.lca", options, "made-up")

@@ -36,7 +36,8 @@ read_knobs() {
   done <"$1"
   common_knob stage 0 "first stage to run"
   common_knob stop_stage 5 "last stage to run"
-  common_knob nj "$(nproc)" "jobs that a step may be split into"
+  # nproc would follow OMP_NUM_THREADS, which says how many threads a job takes and not how many jobs there may be.
+  common_knob nj "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" "jobs that a step may be split into"
   common_knob num_gpus 0 "GPUs to train on; 0: the CPU"
   common_knob tag "" "ending of the experiment's name, to keep it apart from others"
   common_knob mini false "run on a small synthetic copy of the corpus, under mini/"

@@ -7,7 +7,8 @@
 #   stage, finish       the stage loop (utils/stages.sh)
 #   resolve_path VALUE  a path that the user gave, as seen from the recipe's folder
 #   refuse_missing KNOB...  ends the recipe where one of these names a file that is not there
-#   choose_encoder      sets $encoder where it is empty: the conformer, but with --mini the fast tdnn
+#   choose_model [NAME] sets $model where it is empty: NAME, else the conformer, but with --mini the fast tdnn; and
+#                       $features, the folder of features, and feature_kind, options of stage 1: a model may want its own
 #   training_config     the path of the configuration to train with
 #
 # Bad options and --help are answered before path.sh, which may have to install something first.
@@ -34,23 +35,48 @@ resolve_path() {
   fi
 }
 
-choose_encoder() {
-  if [[ -n $train_config && -z $encoder ]]; then
-    usage_error "--train-config: say with --encoder whose configuration it is"
+# choose_model [NAME]: the model's name where none was given: that of --train-config, else NAME, else the conformer, but
+# with --mini the fast tdnn. Wrong usage where there is no such configuration. A configuration with a section of features
+# has a folder of features of its own.
+# shellcheck disable=SC2034  # features and feature_kind are for the recipe
+choose_model() {
+  if [[ -z $model && -n $train_config ]]; then
+    model=${train_config##*/}
+    model=${model%.*}
+  elif [[ -z $model && $mini == true ]]; then
+    model=tdnn
+  elif [[ -z $model ]]; then
+    model=${1:-conformer}
   fi
-  if [[ -z $encoder ]]; then
-    encoder=conformer
-    [[ $mini == false ]] || encoder=tdnn
+  features=$data/fbank feature_kind=()
+  local _config
+  _config=$(training_config)
+  if grep -q '^features:' "$_config"; then
+    features=$data/features_$model
+    feature_kind=(--features "$_config")
   fi
 }
 
-# training_config: --train-config, else conf/<encoder>.yaml, with --mini conf/mini.yaml.
+# training_config: --train-config, else the configuration of $model, the recipe's own before that of all recipes.
 training_config() {
-  local _default=conf/$encoder.yaml
-  if [[ $mini == true ]]; then
-    _default=conf/mini.yaml
+  local _folder _folders=("$PWD/conf" "$EGRET_ROOT/conf/models") _known=()
+  if [[ -n $train_config ]]; then
+    resolve_path "$train_config"
+    return
   fi
-  resolve_path "${train_config:-$PWD/$_default}"
+  if [[ $mini == true ]]; then
+    _folders=("$PWD/conf/mini" "$EGRET_ROOT/conf/mini")
+  fi
+  for _folder in "${_folders[@]}"; do
+    if [[ -f $_folder/$model.yaml ]]; then
+      printf '%s\n' "$_folder/$model.yaml"
+      return
+    fi
+    _known+=("$_folder"/*.yaml)
+  done
+  _known=("${_known[@]##*/}")
+  mapfile -t _known < <(printf '%s\n' "${_known[@]%.yaml}" | grep -vxE 'features|decode.*' | sort -u)
+  usage_error "--model $model: there are ${_known[*]}"
 }
 
 # refuse_missing KNOB...: wrong usage where one of these knobs is set to what is no file, before any stage runs for hours.

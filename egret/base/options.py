@@ -1,6 +1,7 @@
 """Typed options of a program from a dataclass: `--name value`, YAML by `--config`, `--help`, clear errors.
 
-A list is written `--kernels 3 5` or, in one word, `--kernels=[3,5]`.
+A list is written `--kernels 3 5` or, in one word, `--kernels=[3,5]`. `--optim FILE` takes the section of a group from a
+YAML file that may hold others, as a model's preset does, in place of what `--config` says of that group.
 
 A field says what it is, and with that what it means for the stamp (egret.base.stamps):
 
@@ -121,8 +122,12 @@ def parse(options: type[T], argv: Sequence[str], prog: str, description: str, ex
         exit_on_error=True,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", action="config", help="YAML file of options; the command line overrides it")
     hints = dict(_hints(options))
+    groups = _groups(hints)
+    about = "YAML file of options; the command line overrides it"
+    if groups:
+        about += f"; --{groups[-1]} FILE and the like: the section of that name of FILE, in its place"
+    parser.add_argument("--config", action="config", help=about)
     for name, item, _ in walk(options):
         kind = hints[name]
         default = item.default_factory() if item.default_factory is not MISSING else item.default
@@ -161,13 +166,17 @@ def _hints(options: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + item.name, hints[item.name]
 
 
+def _groups(hints: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(name.partition(".")[0] for name in hints if "." in name))
+
+
 def _spell(argv: Sequence[str], hints: dict[str, Any]) -> list[str]:
     """`--num_jobs` as `--num-jobs`, a bare `--force` as `--force true`, `--scale=[1,2]` as `--scale 1 2`.
 
     Raises:
       UsageError: an unknown name, or a list without a value.
     """
-    known = ["--" + name.replace("_", "-") for name in hints] + ["--config", "--help"]
+    known = ["--" + name.replace("_", "-") for name in [*hints, *_groups(hints)]] + ["--config", "--help"]
     words: list[str] = []
     for place, word in enumerate(argv):
         if word.startswith("--") and len(word) > 2:
@@ -205,24 +214,42 @@ def _bracketed(name: str, text: str) -> list[str]:
 
 def _check_configs(words: list[str], hints: dict[str, Any]) -> list[str]:
     """Look at the file of each --config, for the parser's own messages do not name it, and move it to the front:
-    the command line overrides it wherever it stands. An empty one is left out."""
-    configs: list[str] = []
+    the command line overrides it wherever it stands. An empty one is left out. The section GROUP of the file of --GROUP
+    takes the place of what they say of it; a file without it changes nothing."""
+    import json
+
+    named = {"--config": "", **{"--" + name.replace("_", "-"): name for name in _groups(hints)}}
+    contents: list[tuple[str, dict]] = []
+    sections: dict[str, dict] = {}
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
-        if word != "--config" and not word.startswith("--config="):
+        option_name, equals, value = word.partition("=")
+        if option_name not in named:
             kept.append(word)
             continue
-        path = next(rest, "") if word == "--config" else word.partition("=")[2]
-        if not path:
-            raise UsageError("--config: expected a YAML file")
-        if _config_names(Path(path), hints):
-            configs += ["--config", path]
+        path = value if equals else next(rest, "")
+        if not path or path.startswith("--"):
+            raise UsageError(f"{option_name}: expected a YAML file")
+        section = named[option_name]
+        content = _read_config(option_name, Path(path), hints, section)
+        if not section:
+            contents.append((path, content))
+        elif content:
+            sections[section] = content
+    configs: list[str] = []
+    for path, content in contents:
+        left = {name: value for name, value in content.items()
+                if str(name).replace("-", "_").partition(".")[0] not in sections}  # fmt: skip
+        if left:
+            configs += ["--config", path if left.keys() == content.keys() else json.dumps(left, default=str)]
+    if sections:
+        configs += ["--config", json.dumps(sections, default=str)]
     return configs + kept
 
 
-def _config_names(path: Path, hints: dict[str, Any]) -> list[str]:
-    """The dotted names that a YAML file sets.
+def _read_config(option_name: str, path: Path, hints: dict[str, Any], section: str = "") -> dict:
+    """The content of a YAML file, or what its section holds.
 
     Raises:
       UsageError: no such file, not YAML, a name that is not known, one value where a list is due.
@@ -233,16 +260,19 @@ def _config_names(path: Path, hints: dict[str, Any]) -> list[str]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"--config {path}: cannot be read as YAML: {why}") from None
+        raise UsageError(f"{option_name} {path}: cannot be read as YAML: {why}") from None
+    if isinstance(content, dict) and section:
+        content = content.get(section, content.get(section.replace("_", "-")))
     if not isinstance(content, dict | None):
-        raise UsageError(f"--config {path}: expected lines of `name: value`")
-    values = dict(_dotted(content or {}, hints))
+        where = f" below {section}" if section else ""
+        raise UsageError(f"{option_name} {path}: expected lines of `name: value`{where}")
+    values = dict(_dotted(content or {}, hints, f"{section}." if section else ""))
     for name, value in values.items():
         if name not in hints:
-            raise UsageError(f"--config {path}: unknown option {name}{nearest(name, hints)}")
+            raise UsageError(f"{option_name} {path}: unknown option {name}{nearest(name, hints)}")
         if get_origin(hints[name]) in (list, tuple) and not isinstance(value, list):
-            raise UsageError(f"--config {path}: {name} takes a list, [{value}]")
-    return list(values)
+            raise UsageError(f"{option_name} {path}: {name} takes a list, [{value}]")
+    return content if values and content else {}
 
 
 def _dotted(content: dict, hints: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

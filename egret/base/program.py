@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -208,6 +209,7 @@ def _alone(step: Step, out: Path) -> Iterator[None]:
     new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with open(out / f".lock.{step.name}", "w") as lock:
+        os.set_inheritable(lock.fileno(), True)  # by a launcher, which may outlive this process
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -268,7 +270,11 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
     """
     words = [*shlex.split(options.cmd), *([jobs] if jobs else []), str(job_log)]
     command = [sys.executable, str(Path(sys.argv[0]).absolute()), *_without_cmd(sys.argv[1:]), *extra]
-    with subprocess.Popen([*words, *command], env={**os.environ, LAUNCHED: "1"}) as launcher:
+    # The launcher keeps the lock of the folder (the only handle that it may inherit) as long as it lives.
+    with (
+        subprocess.Popen([*words, *command], env={**os.environ, LAUNCHED: "1"}, close_fds=False) as launcher,
+        _passed_on(launcher),
+    ):
         try:
             code = launcher.wait()
         except KeyboardInterrupt:
@@ -281,6 +287,18 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
         with contextlib.suppress(OSError, ValueError):  # how a single job itself ended; the launcher only says: badly
             code = 2 if int(Path(f"{job_log}.status").read_text()) == UsageError.exit_code else code
         raise Launched(f"the job failed (code {code}); its log: {where}", code if code in (2, AGAIN) else 1)
+
+
+@contextlib.contextmanager
+def _passed_on(launcher: subprocess.Popen) -> Iterator[None]:
+    """A scheduler's SIGTERM or SIGUSR1 is the launcher's affair, who tells its jobs; this process waits for them."""
+    before = {number: signal.signal(number, lambda number, _: launcher.send_signal(number))
+              for number in (signal.SIGTERM, signal.SIGUSR1)}  # fmt: skip
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Launched(EgretError):

@@ -7,7 +7,8 @@ from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
 from egret.base.program import OutOptions
 
-METHODS = ["ctc_greedy", "hlg_1best"]
+METHODS = ["ctc_greedy", "attention_beam", "hlg_1best"]
+AUTO = "auto"
 
 
 @dataclass(kw_only=True)
@@ -37,6 +38,20 @@ class HlgOptions:
 
 
 @dataclass(kw_only=True)
+class AttentionOptions:
+    """Search with the attention decoder."""
+
+    beam: int = option(8, "hypotheses of each utterance", minimum=1)
+    length_penalty: list[float] = option(
+        [1.0],
+        "power of the length by which hypotheses are compared; above 0 where too many words are left out; several: the "
+        "best on dev is taken",
+        minimum=0,
+    )
+    max_ratio: float = option(1.0, "most tokens, as a part of the frames that the encoder gives", above=0)
+
+
+@dataclass(kw_only=True)
 class DecodeOptions(OutOptions):
     experiment: Path = infile("folder of the trained model", "steps/train.py (stage 4)")
     weights: str = option("final", "final, or the name of a checkpoint such as epoch-030")
@@ -44,7 +59,11 @@ class DecodeOptions(OutOptions):
     graph: Path | None = infile("folder with HLG", "steps/compile_graph.py (stage 3)", default=None)
     dev_cuts: list[Path] = infile("cuts on which, all together, parameters are chosen", "stage 1", default=[])
     test_cuts: list[Path] = infile("cuts to recognise", "steps/extract_features.py (stage 1)")
-    method: list[str] = option(["ctc_greedy"], f"decoding methods: {', '.join(METHODS)}")
+    method: list[str] = option(
+        ["ctc_greedy"],
+        f"decoding methods: {', '.join(METHODS)}; auto: all that the model has outputs for, in a graph if there is one",
+    )
     hlg: HlgOptions = group(HlgOptions)
+    attention: AttentionOptions = group(AttentionOptions)
     max_duration: float = runtime(200.0, "seconds of speech in a batch", above=0)
     threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)

@@ -15,16 +15,35 @@ from egret.base.errors import EgretError, UsageError, first_few, nearest
 from egret.base.files import digest
 from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts
-from egret.decoding.options import METHODS, DecodeOptions
+from egret.decoding.attention_beam import attention_beam
+from egret.decoding.options import AUTO, METHODS, AttentionOptions, DecodeOptions
 from egret.features.batching import Inputs, load_batch
+from egret.features.extractor import name_of
+from egret.features.made import kind_trained_on
 from egret.features.normalise import Kind, make_normaliser
 from egret.lang.lang import Lang
 from egret.models.files import load_model
 from egret.models.greedy import ctc_greedy
-from egret.models.model import CtcModel
+from egret.models.model import JointModel
 
-# (log probabilities [N, T, V], lengths [N], one setting of the method) -> N hypotheses
-Search = Callable[[Tensor, Tensor, dict[str, Any]], list[dict[str, Any]]]
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder makes of a batch: its output [N, T, D], lengths [N], and CTC's log probabilities [N, T, V]."""
+
+    x: Tensor
+    lengths: Tensor
+    log_probs: Tensor | None
+
+    @property
+    def ctc(self) -> tuple[Tensor, Tensor]:
+        """Log probabilities and lengths; refuse_without sees to it that there are some."""
+        assert self.log_probs is not None
+        return self.log_probs, self.lengths
+
+
+# (what the encoder made of a batch, one setting of the method) -> N hypotheses
+Search = Callable[[Encoded, dict[str, Any]], list[dict[str, Any]]]
 
 
 @dataclass
@@ -41,11 +60,12 @@ class Recognised:
 class Recogniser:
     """A trained model and the searches that were asked for, each with the settings to try."""
 
-    model: CtcModel
+    model: JointModel
     searches: dict[str, Search]
     settings: dict[str, list[dict[str, Any]]]
     max_duration: float
     normalise: Kind = "global"
+    kind: str | None = None  # of the features that it was trained on, where that is known
 
 
 def make_recogniser(options: DecodeOptions) -> Recogniser:
@@ -61,17 +81,22 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
     refuse_other_units(options.experiment, config, lang)
     searches: dict[str, Search] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
-    for method in options.method:
+    for method in methods(options, model):
+        if method not in METHODS:
+            known = [*METHODS, AUTO]
+            raise UsageError(f"--method {method}: unknown{nearest(method, known)}; there are {', '.join(known)}")
+        refuse_without(method, model, options.experiment)
         if method == "ctc_greedy":
             searches[method], settings[method] = greedy_search(lang), [{}]
-        elif method == "hlg_1best":
-            searches[method], settings[method] = hlg_search(options, lang)
+        elif method == "attention_beam":
+            searches[method], settings[method] = attention_search(options.attention, model, lang)
         else:
-            raise UsageError(f"--method {method}: unknown{nearest(method, METHODS)}; there are {', '.join(METHODS)}")
-    return Recogniser(model, searches, settings, options.max_duration, config.get("normalise", "global"))
+            searches[method], settings[method] = hlg_search(options, lang)
+    normalise, kind = config.get("normalise", "global"), kind_trained_on(config)
+    return Recogniser(model, searches, settings, options.max_duration, normalise, kind)
 
 
-def inputs_of(model: CtcModel, normalise: Kind, manifests: Iterable[Path]) -> Inputs:
+def inputs_of(model: JointModel, normalise: Kind, manifests: Iterable[Path]) -> Inputs:
     """How the features of these manifests are loaded for a model that was trained with this normalisation."""
     return Inputs(normalise=make_normaliser(normalise, manifests, model.mean.numpy(), model.deviation.numpy()))
 
@@ -83,12 +108,47 @@ def refuse_other_units(experiment: Path, config: dict[str, Any], lang: Lang) -> 
                          f"it was trained with ({config['lang']}) or train again")  # fmt: skip
 
 
+def methods(options: DecodeOptions, model: JointModel) -> list[str]:
+    """Those that were asked for; instead of `auto` all that the model has outputs for."""
+    if options.method != [AUTO]:
+        return options.method
+    return (
+        ["ctc_greedy"] * (model.head is not None)
+        + ["attention_beam"] * (model.decoder is not None)
+        + ["hlg_1best"] * (model.head is not None and options.graph is not None)
+    )
+
+
+def refuse_without(method: str, model: JointModel, experiment: Path) -> None:
+    """Raises UsageError where a model has no CTC, or no decoder, and the method needs it."""
+    needs, there, other = (
+        ("an attention decoder", model.decoder, "ctc_greedy or hlg_1best")
+        if method == "attention_beam"
+        else ("CTC", model.head, "attention_beam")
+    )
+    if there is None:
+        raise UsageError(f"--method {method}: the model in {experiment} has no {needs.removeprefix('an ')}; "
+                         f"use {other}, or train with {needs} (--model.decoder, --model.ctc-weight)")  # fmt: skip
+
+
 def greedy_search(lang: Lang) -> Search:
-    def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
+    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
         return [hypothesis(lang, tokens, lang.decode(tokens), score)
-                for tokens, score in ctc_greedy(log_probs, lengths)]  # fmt: skip
+                for tokens, score in ctc_greedy(*encoded.ctc)]  # fmt: skip
 
     return search
+
+
+def attention_search(options: AttentionOptions, model: JointModel, lang: Lang) -> tuple[Search, list[dict[str, Any]]]:
+    decoder = model.decoder
+    assert decoder is not None  # refuse_without has looked
+
+    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
+        found = attention_beam(decoder, encoded.x, encoded.lengths, options, params["length_penalty"])
+        return [hypothesis(lang, best.tokens, lang.decode(best.tokens), best.score) for best, *_ in found]
+
+    fixed = {"beam": options.beam, "max_ratio": options.max_ratio}
+    return search, [{**fixed, "length_penalty": penalty} for penalty in options.length_penalty]
 
 
 def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[str, Any]]]:
@@ -102,10 +162,10 @@ def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[st
     decoder = GraphDecoder(options.graph, lang, torch.device("cpu"))
     beams = options.hlg
 
-    def search(log_probs: Tensor, lengths: Tensor, params: dict[str, Any]) -> list[dict[str, Any]]:
+    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
         return [
             hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score)
-            for best in decoder.decode(log_probs, lengths, beams, params["graph_scale"], params["word_score"])
+            for best in decoder.decode(*encoded.ctc, beams, params["graph_scale"], params["word_score"])
         ]
 
     fixed = {"search_beam": beams.search_beam, "output_beam": beams.output_beam,
@@ -132,7 +192,7 @@ def recognise(
       and of the encoder.
     """
     rows = list(read_cuts(cuts))
-    refuse_unfit(cuts, rows, recogniser.model)
+    refuse_unfit(cuts, rows, recogniser.model, recogniser.kind)
     inputs = inputs_of(recogniser.model, recogniser.normalise, [cuts])
     results = [Recognised(method, params) for method, tried in settings.items() for params in tried]
     found: list[dict[str, dict[str, Any]]] = [{} for _ in results]
@@ -145,11 +205,11 @@ def recognise(
     planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.max_duration))
     for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
-        log_probs, lengths = recogniser.model(*load_batch(batch, inputs))
+        encoded = encode(recogniser.model, *load_batch(batch, inputs))
         encoder += time.monotonic() - begun
         for result, hypotheses in zip(results, found, strict=True):
             begun = time.monotonic()
-            said = recogniser.searches[result.method](log_probs, lengths, result.params)
+            said = recogniser.searches[result.method](encoded, result.params)
             result.seconds += time.monotonic() - begun
             hypotheses.update((cut["id"], hyp) for cut, hyp in zip(batch, said, strict=True))
     for result, hypotheses in zip(results, found, strict=True):
@@ -157,8 +217,15 @@ def recognise(
     return results, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
 
 
-def refuse_unfit(cuts: Path, rows: list[dict], model: CtcModel) -> None:
-    """Raises EgretError unless every cut has features such as the model was trained on, and an id of its own."""
+def encode(model: JointModel, features: Tensor, lengths: Tensor) -> Encoded:
+    """What a batch of features [N, T, C] of lengths [N] is to the model."""
+    x, lengths, _ = model.encode(features, lengths)
+    return Encoded(x, lengths, None if model.head is None else model.log_probs(x))
+
+
+def refuse_unfit(cuts: Path, rows: list[dict], model: JointModel, kind: str | None = None) -> None:
+    """Raises EgretError unless every cut has features such as the model was trained on, of this kind where it is known,
+    and an id of its own."""
     if not rows:
         raise EgretError(f"{cuts}: no cuts; run stage 0 again")
     if bare := [row["id"] for row in rows if "features" not in row]:
@@ -169,6 +236,10 @@ def refuse_unfit(cuts: Path, rows: list[dict], model: CtcModel) -> None:
         raise EgretError(f"{cuts}: {first_few(twice)}: more than one cut of this id; make the manifest again")
     trained_on = len(model.mean)
     for row in rows:
+        found = name_of(row["features"].get("type", ""))
+        if kind and found != kind:
+            raise EgretError(f"{cuts}: {row['id']} has features of kind {found}, the model was trained on {kind}; "
+                             f"extract them with the same options")  # fmt: skip
         if row["features"]["num_features"] != trained_on:
             raise EgretError(f"{cuts}: {row['id']} has {row['features']['num_features']} features a frame, the model "
                              f"was trained on {trained_on}; extract them with the same options")  # fmt: skip

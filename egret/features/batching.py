@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
-from egret.features.extractor import FbankOptions, make_extractor, num_frames, shortest
+from egret.features.extractor import FeatureOptions, make_extractor, name_of, num_frames, shortest
+from egret.features.made import refuse_others
 from egret.features.normalise import Normaliser
 from egret.features.store import check_recording, load_features, load_samples
 
@@ -24,28 +25,37 @@ class Inputs:
 
     Attributes:
       features: `stored` by stage 1, or `computed` from the recording whenever a batch is loaded.
-      fbank: of those that are computed.
+      options: what those are that are computed; of stored ones, unless it is the default, what they are to be.
       augment: changes the samples that features are computed from; None: they stay as they are.
       normalise: changes features by what is known of their speaker, or of themselves; None: they stay as they are.
     """
 
     features: Literal["stored", "computed"] = "stored"
-    fbank: FbankOptions = field(default_factory=FbankOptions)
+    options: FeatureOptions = field(default_factory=FeatureOptions)
     augment: Augment | None = None
     normalise: Normaliser | None = None
 
-    def shape(self, cut: dict[str, Any]) -> tuple[int, int]:
-        """Frames and features a frame of a cut whose samples are not augmented.
+    def shape(self, cut: dict[str, Any]) -> tuple[int, int, str]:
+        """Frames, features a frame and their name (`FeatureOptions.name`), of a cut whose samples are not augmented.
 
         Raises:
-          EgretError: features are to be read, and it has none; or to be computed, and its recording is not for that.
+          EgretError: features are to be read, and it has none or others; or to be computed, and its recording is not
+            for that.
         """
+        options = self.options
         if self.features == "computed":
-            check_recording(cut, self.fbank)
-            return num_frames(round(cut["duration"] * self.fbank.sampling_rate), self.fbank), self.fbank.num_mel_bins
+            check_recording(cut, options)
+            return num_frames(round(cut["duration"] * options.sampling_rate), options), options.dim, options.name
         if "features" not in cut:
             raise EgretError(f"{cut['id']} has no features; give the manifest that stage 1 leaves")
-        return cut["features"]["num_frames"], cut["features"]["num_features"]
+        if self._wanted:
+            refuse_others(cut, options)
+        place = cut["features"]
+        return place["num_frames"], place["num_features"], name_of(place.get("type", ""))
+
+    @cached_property
+    def _wanted(self) -> bool:
+        return self.options != FeatureOptions()
 
     def load(
         self, cuts: Sequence[dict[str, Any]], randoms: Sequence[np.random.Generator], fewest: Sequence[int]
@@ -68,10 +78,10 @@ class Inputs:
     def _computed(
         self, cuts: Sequence[dict[str, Any]], randoms: Sequence[np.random.Generator], fewest: Sequence[int]
     ) -> list[np.ndarray]:
-        waves = [load_samples(cut, self.fbank) for cut in cuts]
+        waves = [load_samples(cut, self.options) for cut in cuts]
         if self.augment and randoms:
             waves = [self._augmented(*each) for each in zip(waves, randoms, fewest, strict=True)]
-        if not self.fbank.dither:
+        if not self.options.dither:
             return self._extract(waves)
         with torch.random.fork_rng(devices=[]):  # which the extractors take their dither from
             torch.manual_seed(int(randoms[0].integers(1 << 62)) if randoms else 0)
@@ -79,16 +89,16 @@ class Inputs:
 
     def _augmented(self, samples: np.ndarray, random: np.random.Generator, fewest: int) -> np.ndarray:
         assert self.augment is not None
-        changed = self.augment(samples, self.fbank.sampling_rate, random)
-        enough = num_frames(len(changed), self.fbank) >= fewest and len(changed) >= shortest(self.fbank)
+        changed = self.augment(samples, self.options.sampling_rate, random)
+        enough = num_frames(len(changed), self.options) >= fewest and len(changed) >= shortest(self.options)
         return changed if enough else samples
 
     @cached_property
     def _extract(self) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
-        return make_extractor(self.fbank)[1]
+        return make_extractor(self.options)[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_extract"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_extract", "_wanted")}
 
 
 STORED = Inputs()

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from egret.base.errors import EgretError
 from egret.corpus import audio, shar
 from egret.features import hdf5
-from egret.features.extractor import FbankOptions, num_frames, shortest
+from egret.features.extractor import FeatureOptions, num_frames, shortest
 from egret.features.speed import perturb, perturb_cut
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ CHUNK_FRAMES = 500  # what Lhotse's LilcomChunkyReader takes for granted
 Batch = tuple[list[dict[str, Any]], list["np.ndarray"]]
 
 
-def check_recording(cut: dict[str, Any], options: FbankOptions) -> None:
+def check_recording(cut: dict[str, Any], options: FeatureOptions) -> None:
     """See that features of a cut can be computed, as far as the cut itself says.
 
     Raises:
@@ -39,12 +39,12 @@ def check_recording(cut: dict[str, Any], options: FbankOptions) -> None:
         raise EgretError(f"{cut['id']}: its recording is to be transformed as it is read; give the cuts of stage 0")
     if rate != options.sampling_rate:
         raise EgretError(
-            f"{cut['id']}: {rate} samples a second where --fbank.sampling-rate is {options.sampling_rate}; "
+            f"{cut['id']}: {rate} samples a second where --features.sampling-rate is {options.sampling_rate}; "
             f"give the corpus' own"
         )
 
 
-def load_samples(cut: dict[str, Any], options: FbankOptions) -> "np.ndarray":
+def load_samples(cut: dict[str, Any], options: FeatureOptions) -> "np.ndarray":
     """Samples float32 [S] of a cut.
 
     Raises:
@@ -66,7 +66,7 @@ def load_samples(cut: dict[str, Any], options: FbankOptions) -> "np.ndarray":
 
 
 def batches(
-    cuts: list[dict[str, Any]], options: FbankOptions, speeds: Sequence[float] = (1.0,), seconds: float = 30.0
+    cuts: list[dict[str, Any]], options: FeatureOptions, speeds: Sequence[float] = (1.0,), seconds: float = 30.0
 ) -> Iterator[Batch]:
     """Cuts with their samples at each of the speeds, so many that about `seconds` of speech are in memory at once."""
     chosen: list[dict[str, Any]] = []
@@ -90,7 +90,7 @@ class Archive(ABC):
     storage_type: str  # Lhotse's name
     ending: str
 
-    def __init__(self, file: IO[bytes], path: Path, options: FbankOptions, extractor: str) -> None:
+    def __init__(self, file: IO[bytes], path: Path, options: FeatureOptions, extractor: str) -> None:
         """Write to `file`, which will be known as `path`."""
         self.file, self.path, self.options, self.extractor = file, path, options, extractor
 
@@ -107,7 +107,7 @@ class Archive(ABC):
         if len(features) != expected:
             raise EgretError(f"{cut['id']}: {len(features)} frames where {expected} are due; check the recording")
         place = {
-            "type": f"{self.extractor}-fbank",
+            "type": f"{self.extractor}-{self.options.name}",
             "num_frames": len(features),
             "num_features": features.shape[1],
             "frame_shift": self.options.frame_shift,
@@ -145,7 +145,7 @@ class Float16Archive(Archive):
 
     storage_type, ending = "numpy_hdf5", ".h5"
 
-    def __init__(self, file: IO[bytes], path: Path, options: FbankOptions, extractor: str) -> None:
+    def __init__(self, file: IO[bytes], path: Path, options: FeatureOptions, extractor: str) -> None:
         super().__init__(file, path, options, extractor)
         self.writer = hdf5.Writer(file)
 

@@ -35,7 +35,7 @@ class RelativeAttention(nn.Module):
 
         Args:
           positions: [2 T - 1, dim], what relative_positions gives.
-          hidden: bool [N, T], true where a frame must not be seen.
+          hidden: bool [N, T] or [N, T, T], true where a frame must not be seen, by all frames or by that of the row.
         """
         batch, frames, dim = x.shape
         query, key, value = self.by_head(x)
@@ -64,7 +64,7 @@ class RelativeAttention(nn.Module):
         ).view(heads, batch, frames, frames)
         with torch.no_grad():  # the gradient of a weight that is zero is zero without autograd's seeing to it
             # A large number and not infinity: an utterance without frames would give NaN.
-            scores.masked_fill_(hidden[:, None, :], -1e4)
+            scores.masked_fill_(hidden if hidden.dim() == 3 else hidden.unsqueeze(1), -1e4)
         return scores.softmax(dim=3)
 
 

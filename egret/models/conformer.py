@@ -3,11 +3,13 @@
 Gulati et al. 2020, "Conformer: Convolution-augmented Transformer for Speech Recognition".
 """
 
+from typing import Optional
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from egret.models.attention import RelativeAttention, relative_positions
-from egret.models.masking import frame_mask, mask_frames
+from egret.models.masking import hidden_frames, mask_frames
 from egret.models.norm import NORMS, LayerNorm
 from egret.models.options import ConformerOptions
 from egret.models.subsampling import ConvSubsampling
@@ -20,6 +22,7 @@ class Conformer(nn.Module):
         super().__init__()
         self.out_dim = options.dim
         self.strides = options.strides
+        self.chunk, self.left_chunks = options.chunk, options.left_chunks
         self.subsampling = ConvSubsampling(features, options.channels, options.strides, options.dim)
         self.dropout = nn.Dropout(options.dropout)
         self.blocks = nn.ModuleList(ConformerBlock(options) for _ in range(options.layers))
@@ -31,7 +34,7 @@ class Conformer(nn.Module):
         middle = x
         x = self.dropout(x)
         positions = relative_positions(x.shape[1], self.out_dim, x)
-        hidden = ~frame_mask(lengths, x.shape[1])
+        hidden = hidden_frames(lengths, x.shape[1], self.chunk, self.left_chunks)
         for number, block in enumerate(self.blocks, 1):
             x = block(x, lengths, positions, hidden)
             if number == len(self.blocks) // 2:
@@ -48,13 +51,13 @@ class ConformerBlock(nn.Module):
         self.feed_forward1 = FeedForward(dim, options.feed_forward * dim, options.dropout)
         self.attention_norm = LayerNorm(dim)
         self.attention = RelativeAttention(dim, options.heads, options.attention_dropout)
-        self.convolution = ConvolutionModule(dim, options.kernel, options.norm)
+        self.convolution = ConvolutionModule(dim, options.kernel, options.norm, causal=options.chunk > 0)
         self.feed_forward2 = FeedForward(dim, options.feed_forward * dim, options.dropout)
         self.norm = LayerNorm(dim)
         self.dropout = nn.Dropout(options.dropout)
 
     def forward(self, x: Tensor, lengths: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
-        """[N, T, dim] of lengths [N] to the same shape; `hidden` [N, T] is true beyond an utterance's end."""
+        """[N, T, dim] of lengths [N] to the same shape; `hidden` is what hidden_frames gives."""
         x = x.add(self.dropout(self.feed_forward1(x)), alpha=0.5)
         x = x + self.dropout(self.attention(self.attention_norm(x), positions, hidden))
         x = x + self.dropout(self.convolution(x, lengths))
@@ -70,10 +73,12 @@ class FeedForward(nn.Sequential):
 
 
 class ConvolutionModule(nn.Module):
-    """Gated pointwise convolution, depthwise convolution over `kernel` frames, pointwise convolution."""
+    """Gated pointwise convolution, depthwise convolution over `kernel` frames, none of them later if it is causal,
+    pointwise convolution."""
 
-    def __init__(self, dim: int, kernel: int, norm: str) -> None:
+    def __init__(self, dim: int, kernel: int, norm: str, causal: bool = False) -> None:
         super().__init__()
+        self.later = 0 if causal else kernel // 2  # frames after its own that an output sees
         self.norm_in = LayerNorm(dim)
         self.widen = nn.Linear(dim, 2 * dim)  # a pointwise convolution, in the layout [N, T, C]
         self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
@@ -82,17 +87,21 @@ class ConvolutionModule(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         x = functional.glu(self.widen(self.norm_in(x)), dim=2)
-        x = depthwise(mask_frames(x, lengths), self.depthwise)
+        x = depthwise(mask_frames(x, lengths), self.depthwise.weight, self.depthwise.bias, self.later)
         return self.narrow(functional.silu(self.norm(x, lengths)))
 
 
-def depthwise(x: Tensor, convolution: nn.Conv1d) -> Tensor:
-    """A convolution over time of each channel by itself, [N, T, C] to the same shape.
+def depthwise(x: Tensor, weight: Tensor, bias: Optional[Tensor], later: int) -> Tensor:
+    """A convolution over time of each channel by itself, weights [C, 1, kernel], [N, T, C] to the same shape;
+    an output sees as many frames after its own as `later` says.
 
     As images one pixel wide whose channels lie last: frames are not copied to [N, C, T] and back, and on a CPU it takes
     a sixth of the time (as images one pixel high, the gradient of the weights would take ten times as long again).
     """
-    images, kernels = x.unsqueeze(2).permute(0, 3, 1, 2), convolution.weight.unsqueeze(3)
-    padding = (convolution.kernel_size[0] // 2, 0)
-    x = functional.conv2d(images, kernels, convolution.bias, padding=padding, groups=convolution.groups)
+    before = weight.shape[2] - 1 - later
+    if before != later:
+        x = functional.pad(x, [0, 0, before, later])
+        before = 0
+    images = x.unsqueeze(2).permute(0, 3, 1, 2)
+    x = functional.conv2d(images, weight.unsqueeze(3), bias, padding=[before, 0], groups=weight.shape[0])
     return x.squeeze(3).transpose(1, 2)

@@ -9,7 +9,7 @@ import torch
 
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import write_tensors, write_text
-from egret.models.model import ENCODERS, CtcModel
+from egret.models.model import DECODERS, ENCODERS, JointModel
 from egret.models.options import ModelOptions
 
 
@@ -62,7 +62,7 @@ def load_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def build_model(config: dict[str, Any], source: Path = Path("config.yaml")) -> CtcModel:
+def build_model(config: dict[str, Any], source: Path = Path("config.yaml")) -> JointModel:
     """The model that a config.yaml (`source`, for errors) describes, its weights not yet set.
 
     Raises:
@@ -75,22 +75,30 @@ def build_model(config: dict[str, Any], source: Path = Path("config.yaml")) -> C
             f"{source}: not a model that this version of Egret makes ({error}); train again, or use the version "
             f"that env.json beside it names"
         ) from None
-    return CtcModel(config["features"], config["tokens"], options)
+    return JointModel(config["features"], config["tokens"], options)
 
 
 def model_options(chosen: dict[str, Any]) -> ModelOptions:
-    """Options from plain values, of which none of the encoder's may be missing: a default may have changed since."""
-    encoder = chosen["encoder"]
+    """Options from plain values, of which none of the encoder's or decoder's may be missing: a default may have changed
+    since."""
+    encoder, decoder = chosen["encoder"], chosen.get("decoder", "none")  # older models have no decoder
     if encoder not in ENCODERS:
         raise ValueError(f"there is no encoder {encoder!r}")
-    options_class = type(getattr(ModelOptions(), encoder))
-    if missing := {item.name for item in fields(options_class)} - dict(chosen[encoder]).keys():
-        raise ValueError(f"{encoder} lacks {first_few(sorted(missing))}")
-    utterance_mean = bool(chosen.get("utterance_mean", False))  # older models have none
-    return ModelOptions(encoder=encoder, utterance_mean=utterance_mean, **{encoder: options_class(**chosen[encoder])})
+    if decoder != "none" and decoder not in DECODERS:
+        raise ValueError(f"there is no decoder {decoder!r}")
+    groups: dict[str, Any] = {}
+    for part in [encoder] if decoder == "none" else [encoder, decoder]:
+        options_class = type(getattr(ModelOptions(), part))
+        if missing := {item.name for item in fields(options_class)} - dict(chosen[part]).keys():
+            raise ValueError(f"{part} lacks {first_few(sorted(missing))}")
+        groups[part] = options_class(**chosen[part])
+    for name in ("ctc_weight", "utterance_mean"):  # older models have none
+        if name in chosen:
+            groups[name] = chosen[name]
+    return ModelOptions(encoder=encoder, decoder=decoder, **groups)
 
 
-def load_model(experiment: Path, weights: str = "final") -> tuple[CtcModel, dict[str, Any]]:
+def load_model(experiment: Path, weights: str = "final") -> tuple[JointModel, dict[str, Any]]:
     """A trained model in evaluation mode, and its config.
 
     Args:

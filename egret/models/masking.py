@@ -12,3 +12,23 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
 def mask_frames(x: Tensor, lengths: Tensor) -> Tensor:
     """[N, T, C] with zeros beyond each utterance's end."""
     return x * frame_mask(lengths, x.shape[1]).unsqueeze(2)
+
+
+def hidden_frames(lengths: Tensor, frames: int, chunk: int, left_chunks: int) -> Tensor:
+    """Which frames self-attention must not see: bool [N, 1, T] without chunks, [N, T, T] with them.
+
+    Args:
+      lengths: [N]; frames beyond are hidden.
+      frames: T.
+      chunk: frames that are seen together, and none after them; 0: the whole utterance.
+      left_chunks: chunks that are seen before; -1: all.
+    """
+    hidden = ~frame_mask(lengths, frames).unsqueeze(1)
+    if chunk == 0:
+        return hidden
+    place = torch.div(torch.arange(frames, device=lengths.device), chunk, rounding_mode="floor")
+    back = place.unsqueeze(1) - place  # chunks from the frame that looks to the one that is looked at
+    outside = back < 0
+    if left_chunks >= 0:
+        outside = outside | (back > left_chunks)
+    return hidden | outside

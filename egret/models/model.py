@@ -1,29 +1,61 @@
-"""The acoustic model: mean and variance normalisation, an encoder, and a CTC head."""
+"""The acoustic model: mean and variance normalisation, an encoder, and a CTC head, an attention decoder or both."""
+
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
 from egret.models.conformer import Conformer
+from egret.models.dcnn import Dcnn
+from egret.models.deepspeech2 import DeepSpeech2
+from egret.models.listener import Listener
 from egret.models.masking import frame_mask
 from egret.models.options import ModelOptions
+from egret.models.speller import Speller
 from egret.models.tdnn import Tdnn
+from egret.models.tdnn_lstm import TdnnLstm
+from egret.models.transformer import Transformer
+from egret.models.transformer_decoder import TransformerDecoder
+from egret.models.zipformer import Zipformer
 
-# Each is made of the number of features and of the options in the group of its name.
 # Buffers that hold the mean and deviation of the training features: no weights, and no running statistics.
 STATISTICS = ("mean", "deviation")
-ENCODERS = {"tdnn": Tdnn, "conformer": Conformer}
+# Encoders are made of the number of features, decoders of the number of tokens and the width of the encoder's output,
+# both of the options in the group of their name.
+ENCODERS = {
+    "tdnn": Tdnn,
+    "transformer": Transformer,
+    "conformer": Conformer,
+    "dcnn": Dcnn,
+    "tdnn_lstm": TdnnLstm,
+    "deepspeech2": DeepSpeech2,
+    "listener": Listener,
+    "zipformer": Zipformer,
+}
+DECODERS = {"transformer_decoder": TransformerDecoder, "speller": Speller}
 
 
-class CtcModel(nn.Module):
-    """Features [N, T, C] to logarithms of token probabilities [N, T', V].
+class JointModel(nn.Module):
+    """An encoder with a CTC head, an attention decoder, or both.
 
-    Graves et al. 2006, "Connectionist temporal classification".
+    `forward` gives CTC's logarithms of token probabilities (Graves et al. 2006, "Connectionist temporal
+    classification"); a decoder is called with what `encode` gives (Watanabe et al. 2017, "Hybrid CTC/attention
+    architecture", for both together).
+
+    Attributes:
+      head: None where there is no CTC.
+      decoder: None where there is no decoder.
     """
 
     def __init__(self, features: int, tokens: int, options: ModelOptions) -> None:
         super().__init__()
         self.encoder = ENCODERS[options.encoder](features, getattr(options, options.encoder))
-        self.head = nn.Linear(self.encoder.out_dim, tokens)
+        dim = self.encoder.out_dim
+        self.head = nn.Linear(dim, tokens) if options.ctc_weight else None
+        self.decoder = None
+        if options.decoder != "none":
+            self.decoder = DECODERS[options.decoder](tokens, dim, getattr(options, options.decoder))
+        self.ctc_weight = options.ctc_weight
         self.utterance_mean = options.utterance_mean
         self.mean: Tensor
         self.deviation: Tensor
@@ -37,16 +69,19 @@ class CtcModel(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log probabilities [N, T', V] and their lengths [N] of features [N, T, C] of lengths [N]."""
-        x, lengths, _ = self.encoder(self.normalise(features, lengths), lengths)
+        x, lengths, _ = self.encode(features, lengths)
         return self.log_probs(x), lengths
 
-    def with_middle(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What forward gives, and log probabilities [N, T', V] by the same head from the middle of the encoder."""
-        x, lengths, middle = self.encoder(self.normalise(features, lengths), lengths)
-        return self.log_probs(x), lengths, self.log_probs(middle)
+    @torch.jit.export
+    def encode(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Optional[Tensor]]:
+        """The encoder's output [N, T', D] of features [N, T, C] of lengths [N], its lengths [N], and what its middle
+        gives [N, T', D]; None: it has none."""
+        return self.encoder(self.normalise(features, lengths), lengths)
 
+    @torch.jit.export
     def log_probs(self, x: Tensor) -> Tensor:
-        """Log probabilities float32 [N, T', V] of the encoder's output; half the precision would not do for them."""
+        """CTC's log probabilities float32 [N, T', V] of the encoder's output; half the precision would not do."""
+        assert self.head is not None, "this model has no CTC"
         return self.head(x).float().log_softmax(dim=2)
 
     def normalise(self, features: Tensor, lengths: Tensor) -> Tensor:

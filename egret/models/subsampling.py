@@ -24,7 +24,8 @@ class ConvSubsampling(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x = mask_frames(x, lengths).unsqueeze(1)
-        for convolution, stride in zip(self.convolutions, self.strides, strict=True):
+        for number, convolution in enumerate(self.convolutions):
+            stride = self.strides[number]
             x = convolution(x)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             x = silence_end(x, lengths).relu_()

@@ -29,7 +29,8 @@ class Tdnn(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, None]:
         """Features [N, T, C] and lengths [N] to outputs [N, T', dim] and their lengths [N]; it has no middle."""
-        for conv, norm, stride in zip(self.layers, self.norms, self.strides, strict=True):
+        for number, (conv, norm) in enumerate(zip(self.layers, self.norms)):
+            stride = self.strides[number]
             x = conv(mask_frames(x, lengths).transpose(1, 2)).transpose(1, 2)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             x = self.dropout(torch.relu(norm(x, lengths)))

@@ -9,7 +9,7 @@ from torch import Tensor
 from egret.base.errors import EgretError
 from egret.features.batching import STORED, Inputs, load_batch
 from egret.models.attention import RelativeAttention, attention_weights
-from egret.models.model import CtcModel
+from egret.models.model import JointModel
 from egret.report.html import Markup, data_uri, el
 from egret.report.png import heat_map
 
@@ -20,7 +20,7 @@ ABOUT = (
 )
 
 
-def attention_maps(model: CtcModel, cut: dict[str, Any], inputs: Inputs = STORED) -> list[tuple[str, np.ndarray]]:
+def attention_maps(model: JointModel, cut: dict[str, Any], inputs: Inputs = STORED) -> list[tuple[str, np.ndarray]]:
     """The mean over heads [T, T] of the first, the middle and the last layer for an utterance, each with its name; row
     t says where frame t looks. Empty for a model without self-attention.
 
@@ -51,7 +51,7 @@ def attention_maps(model: CtcModel, cut: dict[str, Any], inputs: Inputs = STORED
     return [(f"layer {number + 1} of {len(layers)}", seen[number]) for number in chosen]
 
 
-def attention_section(model: CtcModel, cut: dict[str, Any], inputs: Inputs = STORED) -> Markup:
+def attention_section(model: JointModel, cut: dict[str, Any], inputs: Inputs = STORED) -> Markup:
     """The pictures of one utterance, side by side; nothing for a model without self-attention.
 
     Raises:

@@ -15,7 +15,7 @@ from egret.corpus.cuts import spoken_of
 from egret.features.batching import STORED, Inputs, load_batch
 from egret.lang.lang import Lang
 from egret.lang.transcript import Transcripts
-from egret.models.model import CtcModel
+from egret.models.model import JointModel
 from egret.report.html import Markup, data_uri, el, table
 from egret.report.picture import Token, picture
 from egret.report.sound import flac
@@ -51,7 +51,7 @@ def worst_first(errors: dict[str, Errors], rows: dict[str, dict[str, Any]], coun
 class Listener:
     """The model, which says where it hears the tokens of an utterance."""
 
-    def __init__(self, model: CtcModel, lang: Lang, inputs: Inputs = STORED) -> None:
+    def __init__(self, model: JointModel, lang: Lang, inputs: Inputs = STORED) -> None:
         self.model, self.lang, self.inputs, self.transcripts = model, lang, inputs, Transcripts(lang)
 
     @torch.no_grad()

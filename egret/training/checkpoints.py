@@ -39,6 +39,14 @@ class Progress:
     skipped_in_a_row: int = 0
     scale: dict[str, Any] = field(default_factory=dict)
 
+    def end_epoch(self, dev_loss: float | None) -> None:
+        """Its batches are done, and with them the dev part if there is one."""
+        self.train_loss = self.loss_sum / self.tokens if self.tokens else None
+        self.dev_loss = dev_loss
+        if dev_loss is not None:
+            self.dev_losses.append(dev_loss)
+        self.epoch, self.batch, self.loss_sum, self.tokens = self.epoch + 1, 0, 0.0, 0
+
 
 def save(
     folder: Path,

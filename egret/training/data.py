@@ -81,6 +81,7 @@ class Corpus:
     Attributes:
       table: a row for each; what batches are planned by.
       features: how many a frame has.
+      kind: of features, by name.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Corpus:
         rejected: Path,
         max_reject_percent: float,
         inputs: Inputs = STORED,
+        again: bool = False,
     ) -> None:
         """Look at every cut once; those that cannot be used are listed in `rejected` with the reason. What was found
         is kept beside that list, so that the next start need not look again.
@@ -98,9 +100,11 @@ class Corpus:
         Args:
           manifests: of cuts, or folders of Lhotse's Shar format.
           output_frames: frames that the model gives for so many, of which CTC needs enough.
+          again: this program has opened it before, and said what is in it.
 
         Raises:
-          EgretError: too many utterances cannot be used, or none is left.
+          EgretError: too many utterances cannot be used, or none is left; or none says its speaker, where features are
+            normalised by it.
         """
         self.lang, self.inputs = lang, inputs
         self.indexes = [
@@ -109,23 +113,26 @@ class Corpus:
         ]
         surveys = [survey(index, lang, inputs, kept(rejected, number, "safetensors"))
                    for number, index in enumerate(self.indexes)]  # fmt: skip
-        self.features = self._size(surveys)
+        self.features, self.kind = self._size(surveys)
         longest = max((int(found.frames.max(initial=0)) for found in surveys), default=0)
         # As a list and not as the function, which workers would get with the model that it is a method of.
         self._output_frames = np.array([output_frames(frames) for frames in range(longest + 1)])
         usable = [(found.tokens > 0) & (self._output_frames[found.frames] >= found.due) for found in surveys]
         self.table = self._table(surveys, usable)
         dropped = [row for number in range(len(surveys)) for row in self._dropped(number, surveys[number], usable)]
-        self._report(rejected, dropped, max_reject_percent)
+        if not again:
+            self._report(rejected, dropped, max_reject_percent)
+            if inputs.normalise and inputs.normalise.speakers is not None:
+                self._report_nameless(surveys)
 
-    def _size(self, surveys: list[Survey]) -> int:
-        """Features a frame, which are the same in all manifests."""
-        sizes = {found.features: index.path for found, index in zip(surveys, self.indexes, strict=True)}
-        sizes.pop(0, None)
-        if len(sizes) > 1:
-            raise EgretError(f"{' and '.join(f'{path} has {size}' for size, path in sizes.items())} features a frame; "
-                             f"extract them with the same options")  # fmt: skip
-        return max(sizes, default=0)
+    def _size(self, surveys: list[Survey]) -> tuple[int, str]:
+        """Features a frame and their kind, which are the same in all manifests."""
+        found = {(each.features, each.kind): index.path for each, index in zip(surveys, self.indexes, strict=True)}
+        found.pop((0, ""), None)
+        if len(found) > 1:
+            each = [f"{path} has {size} features a frame ({kind})" for (size, kind), path in found.items()]
+            raise EgretError(f"{' and '.join(each)}; extract them with the same options")
+        return max(found, default=(0, ""))
 
     def _table(self, surveys: list[Survey], usable: list[np.ndarray]) -> Table:
         places = np.concatenate([np.flatnonzero(good) for good in usable]).astype(np.int64)
@@ -161,16 +168,32 @@ class Corpus:
                 "mend them or raise --max-reject-percent"
             )
 
+    def _report_nameless(self, surveys: list[Survey]) -> None:
+        for index, found in zip(self.indexes, surveys, strict=True):
+            count, first = found.nameless
+            if count == len(index):
+                raise EgretError(f"{index.path}: no utterance says its speaker (first: {first}); "
+                                 f"name them in the corpus, or take --normalise utterance")  # fmt: skip
+            if count:
+                log.warning(
+                    "%s: %d of %d utterances do not say their speaker (first: %s) and are normalised by themselves",
+                    index.path, count, len(index), first,
+                )  # fmt: skip
+
     def cut(self, row: int) -> Cut:
         """The cut of a row of the table."""
         return self.indexes[self.table.parts[row]].at(int(self.table.places[row]))
 
-    def load(self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...] = ()) -> Batch:
+    def load(
+        self, rows: Sequence[int] | np.ndarray, key: tuple[int, ...] = (), copies: Sequence[int] | np.ndarray = ()
+    ) -> Batch:
         """Read the utterances of a batch.
 
         Args:
           key: with the number of its row it decides how an utterance is augmented: the same key, the same batch.
             Empty: no utterance is.
+          copies: for each row how often it was there before under this key, which augments it otherwise; none given:
+            never.
 
         Raises:
           EgretError: features or recordings cannot be read, or a manifest has changed.
@@ -178,7 +201,9 @@ class Corpus:
         cuts = [self.cut(row) for row in rows]
         texts, spoken = zip(*(transcript(cut, self.lang) for cut in cuts), strict=True)
         targets = [self.lang.encode(*each) for each in zip(texts, spoken, strict=True)]
-        randoms = [np.random.default_rng([*key, int(row)]) for row in rows] if key else []
+        before = copies if len(copies) else [0] * len(rows)
+        keys = [[*key, int(row), int(copy)] for row, copy in zip(rows, before, strict=True)] if key else []
+        randoms = list(map(np.random.default_rng, keys))
         fewest = np.searchsorted(self._output_frames, [frames_due(target) for target in targets])
         features, lengths = load_batch(cuts, self.inputs, randoms, fewest.tolist())
         return Batch(

@@ -15,6 +15,8 @@ from egret.base.files import digest, read_json, write_json
 from egret.base.log import log
 from egret.base.options import as_plain, defaults, of_kind
 from egret.base.stamps import fingerprint
+from egret.features.extractor import FeatureOptions
+from egret.features.made import made_with, refuse_other_options
 from egret.features.waveform import input_fingerprints
 from egret.lang.lang import Lang
 from egret.models.files import save_config
@@ -27,21 +29,31 @@ def begin(options: TrainOptions, version: int) -> dict[str, Any]:
     """Open a new experiment, or an old one to go on with; returns its config. `version` is that of the step.
 
     Raises:
-      EgretError: the folder holds a model trained otherwise, or for more epochs than are asked for now.
+      EgretError: the folder holds a model trained otherwise, or for more epochs than are asked for now; or stage 1
+        made other features than are wanted.
     """
     out = options.out
+    if options.inputs == "stored" and options.features != FeatureOptions():
+        for manifest in [*options.cuts, *([options.dev_cuts] if options.dev_cuts else [])]:
+            refuse_other_options(manifest, options.features)
     asked = {
         "version": version,
         "options": as_plain(of_this_model(options)),
         "inputs": inputs(options),
     }
     if (out / BEGUN).exists() and not forced(options):
-        refuse_if_different(out, with_defaults(read_json(out / BEGUN), options), asked)
+        found = differences(with_defaults(read_json(out / BEGUN), options), asked)
+        if found and holds_a_model(out):
+            raise Refused(
+                f"{out} holds a model trained otherwise ({'; '.join(found)}); keep both with another --out "
+                f"(run.sh: --tag NAME), or train this one anew with --force"
+            )
+        if found:
+            log.info("%s: begun otherwise (%s), but nothing came of it: begun anew", out, "; ".join(found))
+            clear(out)
     elif (out / BEGUN).exists():
         log.info("--force: the checkpoints in %s are removed", out)
-        for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors", "skipped.jsonl"]:
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        clear(out)
     config = describe(options)
     save_config(out / "config.yaml", config)
     # A lang folder may change or be gone when the model is to begin another one.
@@ -65,7 +77,7 @@ def inputs(options: TrainOptions) -> dict[str, str]:
 
 def of_this_model(options: TrainOptions) -> dict[str, Any]:
     """The options that make the model what it is, by dotted name."""
-    unused = tuple(f"model.{encoder}." for encoder in options.model.other_encoders())
+    unused = tuple(f"model.{part}." for part in options.model.unused())
     return {name: value for name, value in of_kind(options, "option").items() if not name.startswith(unused)}
 
 
@@ -78,8 +90,20 @@ def with_defaults(before: dict[str, Any], options: TrainOptions) -> dict[str, An
     return {**before, "options": {**as_plain(defaults(type(options), "option")), **before["options"]}}
 
 
-def refuse_if_different(out: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Going on with the same, or with more epochs, is fine; anything else is another experiment."""
+def clear(out: Path) -> None:
+    """Remove what was trained in a folder."""
+    for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors", "skipped.jsonl"]:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def holds_a_model(out: Path) -> bool:
+    """Whether anything was trained in a folder; wrong options may have ended it before."""
+    return (out / "final.safetensors").exists() or any((out / "checkpoints").glob("[a-z]*-*/state.json"))
+
+
+def differences(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """Going on with the same, or with more epochs, is fine; anything else is another experiment: why it is one."""
     old, new = before["options"], asked["options"]
     found = [f"{name} {old.get(name)} -> {value}" for name, value in sorted(new.items())
              if name != "epochs" and old.get(name) != value]  # fmt: skip
@@ -90,11 +114,7 @@ def refuse_if_different(out: Path, before: dict[str, Any], asked: dict[str, Any]
               if read.get(name) != reads.get(name)]  # fmt: skip
     if before["version"] != asked["version"]:
         found.append(f"the step's version {before['version']} -> {asked['version']}")
-    if found:
-        raise Refused(
-            f"{out} holds a model trained otherwise ({'; '.join(found)}); "
-            f"keep both with --tag NAME, or train this one anew with --force"
-        )
+    return found
 
 
 def describe(options: TrainOptions) -> dict[str, Any]:
@@ -105,11 +125,13 @@ def describe(options: TrainOptions) -> dict[str, Any]:
     plain = as_plain(options)
     for name in [*of_kind(options, "runtime"), "out"]:  # they are not what the model is
         del plain[name]
-    for encoder in options.model.other_encoders():
-        del plain["model"][encoder]
+    for part in options.model.unused():
+        del plain["model"][part]
+    made = options.features if options.inputs == "computed" else made_with(options.cuts[0])
     return {
         **plain,
-        "features": len(Stats.load(options.stats).total) if options.stats else options.fbank.num_mel_bins,
+        "features": len(Stats.load(options.stats).total) if options.stats else options.features.dim,
+        "feature_options": as_plain(made) if made else None,
         "tokens": len(lang.units),
         "units": digest(lang.units),
         "normaliser": lang.about["normaliser"],

@@ -9,12 +9,12 @@ from egret.base.errors import EgretError, first_few
 from egret.base.log import log
 from egret.lang.symbols import read_symbols
 from egret.models.files import load_config, load_weights
-from egret.models.model import STATISTICS, CtcModel
+from egret.models.model import STATISTICS, JointModel
 
 HEAD = "head."
 
 
-def take_weights(model: CtcModel, source: Path, units: list[str]) -> None:
+def take_weights(model: JointModel, source: Path, units: list[str]) -> None:
     """Give a model the weights of a trained one; `units` are the model's tokens, in the order of their numbers.
 
     The mean and deviation of the features are not taken: they are those of the new data. The output layer of other

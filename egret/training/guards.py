@@ -16,12 +16,17 @@ from egret.training.plan import Table
 USABLE = 0.9  # of the memory: allocators keep some that they cannot use
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is PyTorch's, or k2's, error for want of memory, and no other."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is PyTorch's, k2's or Python's error for want of memory, and no other."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     words = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
     return any(each in str(error) for each in words)
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of a library's message, which may go on for pages."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def halves(batch: Batch) -> list[Batch]:
@@ -47,6 +52,13 @@ def halves(batch: Batch) -> list[Batch]:
 def describe(ids: Sequence[str]) -> str:
     """A batch in a message."""
     return f"{counted(len(ids), 'utterance')} ({first_few(ids, 3)})"
+
+
+def blamed(batches: Sequence[Batch]) -> str:
+    """What to say besides of batches without a finite loss: the utterances whose features are at fault, if any are."""
+    ids = [name for batch in batches for name, each in zip(batch.ids, batch.features, strict=True)
+           if not torch.isfinite(each).all()]  # fmt: skip
+    return f"; the features of {first_few(ids, 3)} are not finite, make them again or leave them out" if ids else ""
 
 
 @dataclass

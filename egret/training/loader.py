@@ -22,41 +22,52 @@ from egret.training.data import Batch, Corpus
 
 AHEAD = 2  # batches that are ready or being loaded, for each worker
 
+Asked = tuple[np.ndarray, Sequence[int] | np.ndarray]  # the rows of a batch, and which copies they are
+
 # In a worker: what it loads, and with what key.
 _work: tuple[Corpus, tuple[int, ...]]
 
 
 def load_batches(
-    corpus: Corpus, batches: Sequence[np.ndarray], key: tuple[int, ...] = (), workers: int = 0
+    corpus: Corpus,
+    batches: Sequence[np.ndarray],
+    key: tuple[int, ...] = (),
+    workers: int = 0,
+    copies: Sequence[np.ndarray] = (),
 ) -> Generator[Batch, None, None]:
     """The batches of the given rows, in their order; in pinned memory where a GPU is in use.
 
     Args:
       key: decides how utterances are augmented, as in `Corpus.load`.
       workers: processes that load; 0: this one does, whenever a batch is asked for.
+      copies: of each batch, as in `Corpus.load`; none given: every row is there once.
 
     Raises:
       EgretError: as `Corpus.load`; or a worker was killed.
     """
-    loaded = _by_workers(corpus, batches, key, workers) if workers else (corpus.load(rows, key) for rows in batches)
+    before: Sequence[Sequence[int] | np.ndarray] = copies if len(copies) else [()] * len(batches)
+    asked: list[Asked] = list(zip(batches, before, strict=True))
+    loaded = _by_workers(corpus, asked, key, workers) if workers else (corpus.load(rows, key, n) for rows, n in asked)
     pinned = torch.cuda.is_available() and torch.cuda.is_initialized()
     for batch in loaded:
         yield batch.pin_memory() if pinned else batch
 
 
-def _by_workers(corpus: Corpus, batches: Sequence[np.ndarray], key: tuple[int, ...], workers: int) -> Iterator[Batch]:
-    workers = min(workers, len(batches))
+def _by_workers(corpus: Corpus, asked: Sequence[Asked], key: tuple[int, ...], workers: int) -> Iterator[Batch]:
+    workers = min(workers, len(asked))
     pool = ProcessPoolExecutor(workers, _context(), _begin, (corpus, key)) if workers else None
     if pool is None:
         return
     try:
-        rest = iter(batches)
-        waiting: deque[Future[Batch]] = deque(pool.submit(_load, rows) for rows in islice(rest, AHEAD * workers))
+        rest = iter(asked)
+        waiting: deque[Future[Batch]] = deque(pool.submit(_load, each) for each in islice(rest, AHEAD * workers))
         while waiting:
             batch = waiting.popleft().result()
-            waiting.extend(pool.submit(_load, rows) for rows in islice(rest, 1))
+            waiting.extend(pool.submit(_load, each) for each in islice(rest, 1))
             yield _unpacked(batch)
     except BrokenProcessPool:
+        for worker in multiprocessing.active_children():  # which may wait for what the dead one held, deaf to SIGTERM
+            worker.kill()
         raise EgretError(
             f"a process that loads data was killed, as a rule because memory ran out; run it again with less than "
             f"--workers {workers}, or with more memory"
@@ -94,9 +105,10 @@ def _end_with_trainer() -> None:
         os._exit(1)
 
 
-def _load(rows: np.ndarray) -> Batch:
+def _load(asked: Asked) -> Batch:
     corpus, key = _work
-    batch = corpus.load(rows, key)
+    rows, copies = asked
+    batch = corpus.load(rows, key, copies)
     # As arrays: tensors would go through shared memory, of which containers often have next to none.
     return replace(batch, features=batch.features.numpy(), lengths=batch.lengths.numpy())  # type: ignore[arg-type]
 

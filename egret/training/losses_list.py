@@ -17,11 +17,10 @@ from egret.features.batching import Inputs
 from egret.features.normalise import make_normaliser
 from egret.lang.lang import Lang
 from egret.models.files import build_model, load_weights
-from egret.models.greedy import ctc_greedy
-from egret.models.losses import Loss, make_loss
-from egret.models.model import CtcModel
+from egret.models.greedy import greedy
 from egret.training.data import Corpus
 from egret.training.loader import load_batches
+from egret.training.objective import Objective
 from egret.training.options import TrainOptions
 from egret.training.plan import batches
 
@@ -52,11 +51,11 @@ def list_losses(options: TrainOptions, config: dict[str, Any], weights: Path) ->
         config.get("normalise", "global"), options.cuts, model.mean.numpy(), model.deviation.numpy()
     )
     model.to(device)
-    inputs = Inputs(options.inputs, options.fbank, normalise=normaliser)
+    inputs = Inputs(options.inputs, options.features, normalise=normaliser)
     rejected = options.out / "rejected_train.jsonl"
-    corpus = Corpus(options.cuts, lang, model.output_frames, rejected, options.max_reject_percent, inputs)
+    corpus = Corpus(options.cuts, lang, model.output_frames, rejected, options.max_reject_percent, inputs, again=True)
     path = options.out / "losses.tsv"
-    losses, worst = write_sorted(path, rows(corpus, model, make_loss(options.loss, lang, options.topology), options))
+    losses, worst = write_sorted(path, rows(corpus, Objective(options, lang, model, device), options))
     log.info("the %d utterances of %d with the highest loss per token (median %.3f), the first of %s:",
              len(worst), len(losses), float(np.median(losses)), path)  # fmt: skip
     for name, loss, _, _, said, heard in worst:
@@ -65,18 +64,18 @@ def list_losses(options: TrainOptions, config: dict[str, Any], weights: Path) ->
 
 
 @torch.no_grad()
-def rows(corpus: Corpus, model: CtcModel, loss: Loss, options: TrainOptions) -> Iterator[tuple[float, list[str]]]:
+def rows(corpus: Corpus, objective: Objective, options: TrainOptions) -> Iterator[tuple[float, list[str]]]:
     """(loss per token, the cells below COLUMNS) of every utterance of a corpus."""
-    device = next(model.parameters()).device
+    model = objective.model
+    device = model.mean.device
     chosen = batches(corpus.table, replace(options.batch, weights=[], sorted_epochs=1), seed=0, epoch=0)
     loaded = load_batches(corpus, chosen, workers=options.workers)
     for numbers, batch in zip(progress(chosen, len(chosen), "losses: batches"), loaded, strict=True):
         batch = batch.to(device)
-        log_probs, lengths = model(batch.features, batch.lengths)
-        if not torch.isfinite(log_probs).all():
+        values = objective.per_utterance(batch).tolist()
+        if not np.isfinite(values).all():
             raise EgretError(f"the model's outputs are not numbers on {batch.ids[0]}; train again")
-        values = loss.per_utterance(log_probs, lengths, batch).tolist()
-        for place, (tokens, _) in enumerate(ctc_greedy(log_probs, lengths)):
+        for place, (tokens, _) in enumerate(greedy(model, batch.features, batch.lengths)):
             count = len(batch.targets[place])
             value = values[place] / count
             seconds, heard = corpus.table.seconds[numbers[place]], " ".join(corpus.lang.decode(tokens))

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from egret.lang.lang import Lang
+from egret.models.decoder import attention_loss, with_ends
 from egret.models.losses import make_loss
 from egret.models.masking import frame_mask
-from egret.models.model import CtcModel
+from egret.models.model import JointModel
 from egret.training.augment import spec_augment
 from egret.training.data import Batch
 from egret.training.options import SpecAugmentOptions, TrainOptions
@@ -23,36 +24,61 @@ class Objective:
     `intermediate` mixes in the loss on the encoder's middle, which keeps the lower half honest (Lee and Watanabe
     2021, "Intermediate loss regularization for CTC-based speech recognition"). `consistency` takes two augmented
     copies of each utterance and adds how far their outputs are apart (Yao et al. 2024, "CR-CTC: Consistency
-    regularization on CTC for improved speech recognition", arXiv:2410.05101).
+    regularization on CTC for improved speech recognition", arXiv:2410.05101). A model with a decoder has its cross
+    entropy mixed in by the model's `ctc_weight` (Watanabe et al. 2017).
     """
 
-    def __init__(self, options: TrainOptions, lang: Lang, model: CtcModel, device: torch.device) -> None:
+    def __init__(self, options: TrainOptions, lang: Lang, model: JointModel, device: torch.device) -> None:
         self.options, self.model = options, model
         self.loss = make_loss(options.loss, lang, options.topology)
         self.precision = autocast(options.precision, device)
+        self.truth = 1.0  # the part of the tokens that a decoder is given as they are; the trainer lowers it
 
     def __call__(self, batch: Batch) -> Tensor:
         """The loss of an augmented batch, to be made smaller; uses torch's random numbers."""
-        weight = self.options.intermediate
+        ctc, middle_weight = self.model.ctc_weight, self.options.intermediate
         copies = self.augmented(batch)
+        loss = torch.zeros((), device=copies.features.device)
         with self.precision():
-            if weight:
-                log_probs, lengths, middle = self.model.with_middle(copies.features, copies.lengths)
-            else:
-                log_probs, lengths = self.model(copies.features, copies.lengths)
-        loss = self.checked(log_probs, lengths, copies)
-        if weight:
-            loss = (1 - weight) * loss + weight * self.checked(middle, lengths, copies)
+            x, lengths, middle = self.model.encode(copies.features, copies.lengths)
+            outputs = [self.model.log_probs(each) for each in ([x, middle] if middle_weight else [x])] if ctc else []
+            if self.model.decoder is not None:
+                loss = loss + (1 - ctc) * self.of_decoder(x, lengths, copies, self.truth).sum()
+        weights = [1 - middle_weight, middle_weight]
+        for log_probs, weight in zip(outputs, weights, strict=False):
+            loss = loss + ctc * weight * self.checked(log_probs, lengths, copies)
         if self.options.consistency:
             # The mean of both copies' losses, as the sum over a batch would count each utterance twice.
-            loss = loss / 2 + self.options.consistency * disagreement(log_probs, lengths)
+            loss = loss / 2 + ctc * self.options.consistency * disagreement(outputs[0], lengths)
         return loss
 
     def plain(self, batch: Batch) -> Tensor:
         """The loss of a batch as it is, without gradients."""
-        with torch.no_grad(), self.precision():
-            log_probs, lengths = self.model(batch.features, batch.lengths)
-        return self.checked(log_probs, lengths, batch)
+        return self.per_utterance(batch).sum()
+
+    @torch.no_grad()
+    def per_utterance(self, batch: Batch) -> Tensor:
+        """The loss of each utterance as it is, [N], NaN or infinite where an output of the model is."""
+        ctc = self.model.ctc_weight
+        with self.precision():
+            x, lengths, _ = self.model.encode(batch.features, batch.lengths)
+            log_probs = self.model.log_probs(x) if ctc else None
+            found = torch.zeros(len(batch.ids), dtype=torch.float64, device=x.device)
+            if self.model.decoder is not None:
+                found += (1 - ctc) * self.of_decoder(x, lengths, batch)
+        if log_probs is not None:
+            check = log_probs.sum()
+            if not torch.isfinite(check):
+                return found + check
+            found += ctc * self.loss.per_utterance(log_probs, lengths, batch)
+        return found
+
+    def of_decoder(self, x: Tensor, lengths: Tensor, batch: Batch, truth: float = 1.0) -> Tensor:
+        """The decoder's loss of each utterance, [N], for the encoder's output [N, T, D] of lengths [N]."""
+        assert self.model.decoder is not None
+        given, wanted = with_ends(batch.targets, x.device)
+        smoothing = self.options.label_smoothing if self.model.training else 0.0
+        return attention_loss(self.model.decoder(x, lengths, given, truth), wanted, smoothing)
 
     def checked(self, log_probs: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
         """The loss, or NaN or infinity where an output is: k2 would not look at such a batch."""

@@ -8,7 +8,7 @@ from typing import Literal
 from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
 from egret.base.program import OutOptions
-from egret.features.extractor import FbankOptions
+from egret.features.extractor import FeatureOptions
 from egret.features.normalise import Kind
 from egret.features.waveform import WaveformOptions
 from egret.graph.topology import Topology
@@ -20,10 +20,12 @@ from egret.training.presets import SPEC_AUGMENT, SPEC_AUGMENT_DEFAULTS, SpecAugm
 class OptimOptions:
     """Optimisation; by default AdamW, a linear warm-up, then a cosine down to a part of the peak."""
 
-    name: Literal["adamw", "adam", "sgd", "adadelta", "adagrad", "radam", "nadam"] = option(
-        "adamw", "the optimiser, PyTorch's own; sgd has Nesterov's momentum"
+    name: Literal["adamw", "adam", "sgd", "adadelta", "adagrad", "radam", "nadam", "scaled_adam"] = option(
+        "adamw",
+        "the optimiser, PyTorch's own; sgd has Nesterov's momentum; scaled_adam: the zipformer's, whose steps are "
+        "relative to the size of the weights",
     )
-    lr: float = option(1e-3, "learning rate at its peak; adadelta's usual one is 1", above=0)
+    lr: float = option(1e-3, "learning rate at its peak; adadelta's usual one is 1, scaled_adam's 0.045", above=0)
     weight_decay: float = option(
         None,
         "of all weights but biases and norms; adamw: apart from the gradient, 0.01 unless set; others: added to the "
@@ -38,11 +40,11 @@ class OptimOptions:
     eps: float = option(
         0.0, "keeps divisors from zero; 0: PyTorch's (Adams 1e-8, adadelta 1e-6, adagrad 1e-10)", minimum=0
     )
-    schedule: Literal["cosine", "noam", "tristage", "plateau", "exponential", "constant"] = option(
+    schedule: Literal["cosine", "noam", "tristage", "plateau", "exponential", "eden", "constant"] = option(
         "cosine",
         "of the learning rate after the warm-up; cosine: half of one; noam: one over the square root of the step; "
         "tristage: hold, then exponential decay; plateau: lower when the loss on dev does not fall; "
-        "exponential: decay from epoch to epoch; constant",
+        "exponential: decay from epoch to epoch; eden: by step and epoch, its warm-up from a half; constant",
     )
     warmup: float = option(
         0.1, "steps in which the learning rate rises: up to 1 a part of all steps, above 1 a number", minimum=0
@@ -61,6 +63,12 @@ class OptimOptions:
     reduction: float = option(0.5, "plateau: what the learning rate is multiplied by", above=0, maximum=0.99999)
     decay: float = option(0.9, "exponential: what it is multiplied by from epoch to epoch", above=0, maximum=1)
     decay_after: int = option(0, "exponential: whole epochs before it begins to decay", minimum=0)
+    eden_steps: float = option(7500.0, "eden: steps until it begins to fall in earnest", above=0)
+    eden_epochs: float = option(3.5, "eden: the same in epochs", above=0)
+    clip_median: float = option(
+        2.0, "scaled_adam: largest norm of the gradient as a multiple of the median of the steps before; 0: any",
+        minimum=0,
+    )  # fmt: skip
     clip_norm: float = option(5.0, "largest norm of the gradient; 0: any", minimum=0)
     clip_value: float = option(0.0, "largest absolute value in the gradient, after its norm; 0: any", minimum=0)
     init: Literal["default", "uniform", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"] = (
@@ -80,11 +88,13 @@ class OptimOptions:
                         f"--optim.{option_name.replace('_', '-')} goes with --optim.{chooser} {', '.join(users)}, "
                         f"not with {chosen}; leave it out"
                     )
+        if self.name == "scaled_adam" and self.weight_decay:
+            raise UsageError("--optim.weight-decay: scaled_adam learns how large weights are; leave it out")
         if self.schedule == "tristage" and not self.final_lr:
             raise UsageError("--optim.final-lr 0: --optim.schedule tristage decays to a part of the peak; say 0.01")
 
 
-_ADAMS = ["adamw", "adam", "radam", "nadam"]
+_ADAMS = ["adamw", "adam", "radam", "nadam", "scaled_adam"]
 # Options that only some optimisers, schedules or initialisations have a use for.
 OPTIM_USES = {
     "name": {
@@ -92,6 +102,7 @@ OPTIM_USES = {
         "beta1": _ADAMS,
         "beta2": [*_ADAMS, "adadelta"],
         "eps": [*_ADAMS, "adadelta", "adagrad"],
+        "clip_median": ["scaled_adam"],
     },
     "schedule": {
         "final_lr": ["cosine", "tristage", "plateau", "exponential"],
@@ -101,6 +112,8 @@ OPTIM_USES = {
         "reduction": ["plateau"],
         "decay": ["exponential"],
         "decay_after": ["exponential"],
+        "eden_steps": ["eden"],
+        "eden_epochs": ["eden"],
     },
     "init": {"init_range": ["uniform"]},
 }
@@ -191,6 +204,19 @@ class SpecAugmentOptions:
 
 
 @dataclass(kw_only=True)
+class TeacherOptions:
+    """How often a decoder is given the true token before, and not what it said itself (scheduled sampling)."""
+
+    forcing: float = option(1.0, "chance of the true token, in the first epoch", minimum=0, maximum=1)
+    fall: float = option(0.0, "by which it falls from epoch to epoch", minimum=0, maximum=1)
+    floor: float = option(0.0, "below which it does not fall", minimum=0, maximum=1)
+
+    def in_epoch(self, epoch: int) -> float:
+        """The chance in an epoch, counted from 0."""
+        return min(self.forcing, max(self.floor, self.forcing - self.fall * epoch))
+
+
+@dataclass(kw_only=True)
 class TrainOptions(OutOptions):
     cuts: list[Path] = infile("training cuts with features, a manifest for each part", "stage 1")
     stats: Path | None = infile(
@@ -213,12 +239,18 @@ class TrainOptions(OutOptions):
         "auto", "of ctc_graph, as of steps/compile_graph.py; auto: modified for more than 500 units"
     )
     intermediate: float = option(
-        0.0, "weight of the same loss on the middle of the encoder (conformer only); 0: none", minimum=0, maximum=0.9
+        0.0,
+        "weight of the same loss on the middle of the encoder (conformer, zipformer); 0: none",
+        minimum=0,
+        maximum=0.9,
     )
     consistency: float = option(
         0.0, "weight of the consistency between two augmented copies of each utterance (CR-CTC: 0.2); 0: one copy",
         minimum=0,
     )  # fmt: skip
+    label_smoothing: float = option(
+        0.0, "part of the probability that all tokens share in a decoder's loss (0.1 is usual)", minimum=0, maximum=0.9
+    )
     epochs: int = option(
         30,
         "passes over the training part; more than before: it goes on, at the learning rates of the new length",
@@ -240,7 +272,7 @@ class TrainOptions(OutOptions):
         [], "patterns of the names of parameters that stay as they are, such as 'encoder.layers.0.*'"
     )
     inputs: Literal["stored", "computed"] = option(
-        "stored", "features; stored: those of stage 1; computed: from the recordings, as --fbank and --augment say"
+        "stored", "features; stored: those of stage 1; computed: from the recordings, as --features and --augment say"
     )
     normalise: Kind = option(
         "global", "what features are measured against: all of the training part, their utterance, or their speaker"
@@ -271,15 +303,16 @@ class TrainOptions(OutOptions):
     list_losses: bool = runtime(False, "list the training utterances by loss in losses.tsv when the model is trained")
     wandb: str = runtime("", "project of Weights & Biases to log to; empty: TensorBoard only")
     model: ModelOptions = group(ModelOptions)
+    teacher: TeacherOptions = group(TeacherOptions)
     optim: OptimOptions = group(OptimOptions)
     batch: BatchOptions = group(BatchOptions)
     specaugment: SpecAugmentOptions = group(SpecAugmentOptions)
-    fbank: FbankOptions = group(FbankOptions)
+    features: FeatureOptions = group(FeatureOptions)
     augment: WaveformOptions = group(WaveformOptions)
 
     def __post_init__(self) -> None:
-        if self.inputs == "stored" and (self.augment.wanted() or self.fbank != FbankOptions()):
-            raise UsageError("--augment and --fbank go with --inputs computed; features of stage 1 are what they are")
+        if self.inputs == "stored" and self.augment.wanted():
+            raise UsageError("--augment goes with --inputs computed; features of stage 1 are what they are")
         if self.inputs == "stored" and not self.stats:
             raise UsageError("--stats: stage 1 leaves them beside the features (train.stats.safetensors)")
         if self.normalise != "global" and not self.stats:
@@ -289,8 +322,9 @@ class TrainOptions(OutOptions):
                              f"give one for each")  # fmt: skip
         if not self.cuts:
             raise UsageError("--cuts: expected at least one manifest")
-        if self.intermediate and self.model.encoder != "conformer":
+        if self.intermediate and self.model.encoder not in ("conformer", "zipformer"):
             raise UsageError(f"--intermediate: a {self.model.encoder} has no middle; leave it out")
+        self._check_decoder()
         if self.topology != "auto" and self.loss != "ctc_graph":
             raise UsageError(f"--topology goes with --loss ctc_graph, not with {self.loss}; leave it out")
         if self.precision == "fp16" and not self.num_gpus:
@@ -309,6 +343,18 @@ class TrainOptions(OutOptions):
                              f"as many of them; lower that too, or leave this one out")  # fmt: skip
         if self.patience and not self.dev_cuts:
             raise UsageError("--patience: without --dev-cuts there is no loss to judge by; leave it out")
+
+    def _check_decoder(self) -> None:
+        """Raises UsageError for options of a decoder, or of CTC, in a model that has none."""
+        model = self.model
+        if model.decoder == "none" and (self.label_smoothing or self.teacher != TeacherOptions()):
+            raise UsageError("--label-smoothing and --teacher are for decoders, and the model has none; "
+                             "choose one with --model.decoder, or leave them out")  # fmt: skip
+        if not model.ctc_weight:
+            for name, is_set in [("loss", self.loss != "ctc"), ("intermediate", self.intermediate),
+                                 ("consistency", self.consistency)]:  # fmt: skip
+                if is_set:
+                    raise UsageError(f"--{name} is about CTC, and --model.ctc-weight 0 has none; leave it out")
 
     @property
     def processes(self) -> int:

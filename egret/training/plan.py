@@ -63,6 +63,17 @@ def batches(table: Table, options: BatchOptions, seed: int, epoch: int) -> list[
     return [made[place] for place in order]
 
 
+def copies(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For each row of each batch of an epoch how often it was there before, in this batch or an earlier one: weights
+    draw utterances several times, and each of these copies is augmented in its own way."""
+    rows = np.concatenate([*batches, np.zeros(0, np.int64)])
+    order = np.argsort(rows, kind="stable")
+    begins = np.flatnonzero(np.diff(rows[order], prepend=-1))  # of each row's stretch
+    before = np.zeros(len(rows), np.int32)
+    before[order] = np.arange(len(rows)) - np.repeat(begins, np.diff(begins, append=len(rows)))
+    return np.split(before, np.cumsum([len(batch) for batch in batches])[:-1]) if len(batches) else []
+
+
 def drawn(table: Table, weights: Sequence[float], random: np.random.Generator) -> np.ndarray:
     """The rows of an epoch: of a part with weight 2.5 every row twice, and a random half of them a third time.
 

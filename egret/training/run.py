@@ -11,13 +11,14 @@ import torch
 from egret.base.errors import EgretError
 from egret.base.files import read_jsonl, write_jsonl
 from egret.base.log import log
+from egret.base.memory import return_memory
 from egret.features.batching import Inputs
 from egret.features.normalise import make_normaliser
 from egret.features.stats import Stats
 from egret.features.waveform import Augmenter
 from egret.lang.lang import Lang
 from egret.models.files import build_model
-from egret.models.model import CtcModel, count_parameters
+from egret.models.model import JointModel, count_parameters
 from egret.training import checkpoints
 from egret.training.average import RunningAverage
 from egret.training.checkpoints import Progress
@@ -43,7 +44,7 @@ class Run:
     options: TrainOptions
     ranks: Ranks
     device: torch.device
-    model: CtcModel
+    model: JointModel
     objective: Objective
     optimiser: torch.optim.Optimizer
     average: RunningAverage | None
@@ -82,8 +83,16 @@ class Run:
         """All batches of an epoch, the same in every process."""
         return plan_batches(self.train.table, self.options.batch, self.options.seed, epoch)
 
+    def told(self) -> bool:
+        """Whether a signal to stop has come to any of the processes; every process calls this."""
+        return self.ranks.sum([bool(self.warned)], self.device)[0] > 0
+
     def save(self) -> None:
-        """A checkpoint of where training stands; every process calls this."""
+        """A checkpoint of where training stands; every process calls this.
+
+        Memory that lies idle is given back then, and not more often: what is needed again must be cleared again.
+        """
+        return_memory()
         self.ranks.mean_buffers(self.model)
         self.saved = time.monotonic()
         if self.scaler:
@@ -99,6 +108,8 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     """Model, data and optimiser, restored from the furthest checkpoint when there is one."""
     device = choose_device(options, ranks)
     warned = Warned(options.out / STOP if ranks.size > 1 else None)
+    if ranks.size > 1:  # they stop together, whenever they agree on it; one alone may end at once until it trains
+        warned.listen()
     lang = Lang.read(options.lang)
     torch.manual_seed(options.seed)
     model = build_model(config)
@@ -118,7 +129,7 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     def corpus(manifests: list[Path], part: str, may_reject: float, augment: Augmenter | None = None) -> Corpus:
         rejected = options.out / f"rejected_{part}.jsonl"
         normalise = make_normaliser(options.normalise, manifests, *stats.mean_and_deviation()) if stats else None
-        inputs = Inputs(options.inputs, options.fbank, augment, normalise)
+        inputs = Inputs(options.inputs, options.features, augment, normalise)
         found = Corpus(manifests, lang, model.output_frames, rejected, may_reject, inputs)
         if found.features != config["features"]:
             raise EgretError(f"{manifests[0]}: {found.features} features a frame, where --stats has "
@@ -129,7 +140,11 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
         augmenter = Augmenter(options.augment) if options.augment.wanted() else None
         train_part = corpus(options.cuts, "train", options.max_reject_percent, augmenter)
         # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
-        return train_part, corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
+        dev_part = corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
+        if dev_part and dev_part.kind != train_part.kind:
+            raise EgretError(f"{options.dev_cuts}: features of kind {dev_part.kind}, where those of {options.cuts[0]} "
+                             f"are of kind {train_part.kind}; extract them with the same options")  # fmt: skip
+        return train_part, dev_part
 
     train_part, dev_part = ranks.first_alone(corpora)
     if not found:  # a checkpoint has them
@@ -184,15 +199,17 @@ def go_on(run: Run, found: list[tuple[Path, Progress]]) -> None:
     if not found and (options.out / "final.safetensors").exists():
         raise EgretError(
             f"{run.folder}: gone, so the model in {options.out} cannot be trained further; "
-            f"train another one with --tag NAME, or this one anew with --force"
+            f"train another one with another --out (run.sh: --tag NAME), or this one anew with --force"
         )
+    listed = options.out / SKIPPED
     if not found:
+        if run.ranks.main:  # those of a run that was killed before its first checkpoint
+            listed.unlink(missing_ok=True)
         return
     path, run.progress = found[0]
     checkpoints.restore(path, run.model, run.optimiser, run.average)
     if run.scaler and run.progress.scale:
         run.scaler.load_state_dict(run.progress.scale)
-    listed = options.out / SKIPPED
     if run.ranks.main and listed.exists():  # steps that will be done again would be listed again
         write_jsonl(listed, [row for row in read_jsonl(listed) if row["step"] < run.progress.step])
     log.info("going on from %s: epoch %d, batch %d", path, run.progress.epoch + 1, run.progress.batch)

@@ -6,17 +6,21 @@ from typing import Any
 import torch
 
 from egret.training.options import OptimOptions
+from egret.training.scaled_adam import ScaledAdam
 
 
 def learning_rate(step: int, steps: int, options: OptimOptions, steps_per_epoch: int = 1, factor: float = 1.0) -> float:
     """The learning rate of one step, counted from 0, of so many.
 
-    All schedules rise linearly at first, then they differ. `factor` is what `plateau` says; other schedules have 1.
+    All schedules rise linearly at first (eden from a half), then they differ. `factor` is what `plateau` says; other
+    schedules have 1.
     """
     warmup = max(1, number_of_steps(options.warmup, steps))
     peak = options.lr
     if options.schedule == "noam" and options.model_size:
         peak *= (options.model_size * warmup) ** -0.5
+    if options.schedule == "eden":
+        return peak * min(1.0, 0.5 + 0.5 * step / warmup) * eden(step, step // steps_per_epoch, options) * factor
     if step < warmup:
         return peak * (step + 1) / warmup * factor
     return peak * after_warmup(step, steps, warmup, options, steps_per_epoch) * factor
@@ -44,6 +48,13 @@ def after_warmup(step: int, steps: int, warmup: int, options: OptimOptions, step
     return 1.0
 
 
+def eden(step: int, epoch: int, options: OptimOptions) -> float:
+    """The learning rate as a part of the peak (Yao et al. 2024, "Zipformer", section 3.5)."""
+    by_step = 1 + (step / options.eden_steps) ** 2
+    by_epoch = 1 + (epoch / options.eden_epochs) ** 2
+    return (by_step * by_epoch) ** -0.25
+
+
 def plateau(dev_losses: list[float], options: OptimOptions) -> float:
     """What the learning rate is multiplied by after epochs with these losses on dev, so that it falls when the
     lowest loss has not been undercut for `patience` epochs; 1 for other schedules. A NaN counts as no fall."""
@@ -66,6 +77,8 @@ def make_optimiser(model: torch.nn.Module, options: OptimOptions) -> torch.optim
     from the weights, all others add it to the gradient.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
+    if options.name == "scaled_adam":
+        return ScaledAdam(trained, lr=options.lr, clip_median=options.clip_median, **settings(options))
     groups = [
         {"params": [p for p in trained if p.dim() > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},

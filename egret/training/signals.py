@@ -1,11 +1,17 @@
 """A scheduler's warning: training saves what it has and ends with a code that means "run me again"."""
 
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from egret.base.errors import EgretError
 from egret.base.program import AGAIN
+
+WARNINGS = (signal.SIGTERM, signal.SIGUSR1)
+GOES_ON = "the same command goes on"
 
 
 class Interrupted(EgretError):
@@ -15,11 +21,15 @@ class Interrupted(EgretError):
 
 
 class Warned:
-    """Whether SIGTERM or SIGUSR1 has come, or a file that stands for one, since training began."""
+    """Whether SIGTERM or SIGUSR1 has come since it began to listen, or a file that stands for one."""
 
     def __init__(self, file: Path | None) -> None:
         self.file, self.name = file, ""
-        self.before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        self.before: dict[signal.Signals, Any] = {}
+
+    def listen(self) -> None:
+        """From now on signals only leave word here."""
+        self.before = self.before or _handled(self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.name = signal.Signals(number).name
@@ -31,5 +41,47 @@ class Warned:
 
     def ignore(self) -> None:
         """Signals do again what they did before."""
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        _put_back(self.before)
+        self.before = {}
+
+
+@contextmanager
+def ending_at_once(advice: str = GOES_ON) -> Iterator[None]:
+    """What is done here has nothing to save when a signal comes, or listens for signals by itself.
+
+    Raises:
+      Interrupted: one came.
+      KeyboardInterrupt: Ctrl-C came, also where a library has made another error of it.
+    """
+    came: list[str] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        came.append(signal.Signals(number).name)
+        raise told(came[0], advice)
+
+    before = _handled(end)
+    try:
+        yield
+    except Exception as error:
+        if came:  # a library in whose midst it came may have made another error of it
+            raise told(came[0], advice) from None
+        if "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        _put_back(before)
+
+
+def told(name: str, advice: str = GOES_ON) -> Interrupted:
+    """The end of what had nothing to save when a signal came."""
+    return Interrupted(f"told to stop ({name or 'a signal'}); {advice}")
+
+
+def _handled(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    """Let signals be handled so; returns how they were before."""
+    return {number: signal.signal(number, handler) for number in WARNINGS}
+
+
+def _put_back(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from typing import NoReturn
 
 import numpy as np
 import torch
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, counted
 from egret.base.log import log
-from egret.base.memory import keep_memory, return_memory
+from egret.base.memory import keep_memory
 from egret.base.options import as_plain
 from egret.models.files import save_weights
 from egret.models.model import count_parameters
@@ -29,11 +30,10 @@ from egret.training.meter import TrainingMeter
 from egret.training.options import TrainOptions
 from egret.training.parameters import clip, set_training_mode
 from egret.training.plan import batches as plan_batches
+from egret.training.plan import copies
 from egret.training.run import SKIPPED, Run, set_up
 from egret.training.schedule import learning_rate, plateau
-from egret.training.signals import Interrupted
-
-TIDY_SECONDS = 10
+from egret.training.signals import Interrupted, told
 
 
 def train(options: TrainOptions, config: dict) -> dict:
@@ -50,6 +50,11 @@ def train(options: TrainOptions, config: dict) -> dict:
         run = set_up(options, config, ranks)
         try:
             return fit(run)
+        except (RuntimeError, MemoryError) as error:
+            if not guards.out_of_memory(error):
+                raise
+            raise EgretError(f"memory ran out, and not on a batch ({guards.first_line(error)}); "
+                             f"lower --batch.max-duration, or leave more of it free") from None  # fmt: skip
         finally:
             run.warned.ignore()
 
@@ -59,18 +64,21 @@ def fit(run: Run) -> dict:
     options, progress = run.options, run.progress
     if options.check_batches and progress.epoch < options.epochs:
         check_memory(run)
+    run.warned.listen()
     meter = TrainingMeter(
         options.out / "tensorboard", options.log_seconds, progress.step + run.steps - run.position, progress.step,
         wandb=options.wandb, main=run.ranks.main, config=as_plain(options),
     )  # fmt: skip
     while progress.epoch < options.epochs and not out_of_patience(run):
         train_epoch(run, meter)
-        progress.dev_loss = dev_loss(run) if run.dev else None
-        if progress.dev_loss is not None:
-            progress.dev_losses.append(progress.dev_loss)
+        loss = dev_loss(run) if run.dev else None
+        if run.dev and loss is None:
+            stop(run, meter)  # what is saved lies behind the epoch's last batch and before the dev part
+        progress.end_epoch(loss)
         meter.epoch(progress)
         run.save()
     meter.close()
+    run.warned.ignore()  # nothing is left to save
     used = finish(run) if run.ranks.main else []
     return {
         "utterances": len(run.train.table),
@@ -94,10 +102,11 @@ def out_of_patience(run: Run) -> bool:
 
 
 def check_memory(run: Run) -> None:
-    """Try the largest batches of the next epoch before hours are spent; nothing of them stays.
+    """Try the largest batches of the next epoch, and of the dev part, before hours are spent; nothing of them stays.
 
     Raises:
       EgretError: one does not fit.
+      Interrupted: a signal came.
     """
     rows = guards.largest(run.batches(run.progress.epoch), run.train.table)
     tried = list(load_batches(run.train, rows, (run.options.seed, run.progress.epoch), workers=0))
@@ -106,47 +115,60 @@ def check_memory(run: Run) -> None:
     def compute(batch: Batch) -> None:
         (run.objective(batch) / max(1, batch.tokens)).backward()
         run.optimiser.zero_grad(set_to_none=True)
+        if run.told():
+            raise told(run.warned.name)
 
     # Most optimisers keep two numbers for each weight, which are not there yet.
     later = 0 if run.optimiser.state else 8 * sum(parameter.numel() for parameter in run.trained)
     set_training_mode(run.model, run.options.freeze)
     guards.MemoryCheck(run.device, compute, later, run.options.processes)(tried, run.options.batch.max_duration)
+    if run.dev:
+        run.model.eval()
+        for batch in load_batches(run.dev, guards.largest(dev_batches(run, run.dev), run.dev.table)):
+            plain_loss(run, batch)
     buffers.put_back()
 
 
 def train_epoch(run: Run, meter: TrainingMeter) -> None:
-    """Train from where the run stands to the end of its epoch.
+    """Train from where the run stands to the last batch of its epoch.
 
     Raises:
       Interrupted: a signal came; what there was is saved.
     """
     progress, options, ranks = run.progress, run.options, run.ranks
     set_training_mode(run.model, options.freeze)
-    batches = run.batches(progress.epoch)[progress.batch :]
-    steps = [batches[first : first + run.step_batches] for first in range(0, len(batches), run.step_batches)]
-    own = [rows for step in steps for rows in step[ranks.rank :: ranks.size]]
-    loading = load_batches(run.train, own, (options.seed, progress.epoch), options.workers)
-    tidied = time.monotonic()
+    run.objective.truth = options.teacher.in_epoch(progress.epoch)
+    batches = run.batches(progress.epoch)
+    before = copies(batches)
+    places = range(progress.batch, len(batches))
+    steps = [places[first : first + run.step_batches] for first in range(0, len(places), run.step_batches)]
+    own = [place for step in steps for place in step[ranks.rank :: ranks.size]]
+    loading = load_batches(run.train, [batches[place] for place in own], (options.seed, progress.epoch),
+                           options.workers, [before[place] for place in own])  # fmt: skip
     with closing(loading) as loaded:
         for step in steps:
             with meter.waiting():
                 mine = list(islice(loaded, len(step[ranks.rank :: ranks.size])))
-            stop, save = train_step(run, mine, tokens_of(run.train, step), meter)
+            must_stop, save = train_step(run, mine, tokens_of(run.train, [batches[place] for place in step]), meter)
             progress.batch += len(step)
             progress.step += 1
-            if time.monotonic() - tidied > TIDY_SECONDS:
-                return_memory()
-                tidied = time.monotonic()
-            if stop or save:  # a run that goes on from there has the curves up to it
-                meter.flush()
-            if stop:
-                run.save()
-                raise Interrupted(f"told to stop ({run.warned.name or 'a signal'}); saved after step {progress.step}; "
-                                  f"the same command goes on")  # fmt: skip
+            if must_stop:
+                stop(run, meter)
             if save:
+                meter.flush()  # a run that goes on from there has the curves up to it
                 run.save()
-    progress.train_loss = progress.loss_sum / progress.tokens if progress.tokens else None
-    progress.epoch, progress.batch, progress.loss_sum, progress.tokens = progress.epoch + 1, 0, 0.0, 0
+
+
+def stop(run: Run, meter: TrainingMeter) -> NoReturn:
+    """Save where training stands, and end.
+
+    Raises:
+      Interrupted: always.
+    """
+    meter.flush()
+    run.save()
+    raise Interrupted(f"told to stop ({run.warned.name or 'a signal'}); saved after step {run.progress.step}; "
+                      f"the same command goes on")  # fmt: skip
 
 
 def tokens_of(corpus: Corpus, step: Sequence[np.ndarray]) -> int:
@@ -194,14 +216,25 @@ def train_step(run: Run, batches: list[Batch], tokens: int, meter: TrainingMeter
 
 
 def make_step(run: Run, skip: bool = False) -> None:
-    """Change the weights; a skipped step makes only the scale of fp16 smaller."""
+    """Change the weights; a skipped step makes only the scale of fp16 smaller.
+
+    Raises:
+      EgretError: the memory is too small for the optimiser.
+    """
     if run.scaler and skip:  # it may have seen no gradient at all, or a finite part of one
         run.scaler.update(run.scaler.get_scale() * run.scaler.get_backoff_factor())
-    elif run.scaler:
-        run.scaler.step(run.optimiser)
-        run.scaler.update()
     elif not skip:
-        run.optimiser.step()
+        try:
+            run.scaler.step(run.optimiser) if run.scaler else run.optimiser.step()
+        except RuntimeError as error:
+            if not guards.out_of_memory(error):
+                raise
+            raise EgretError(
+                f"memory is too small for the step of --optim.name {run.options.optim.name}, which may keep numbers of "
+                f"its own for each weight; lower --batch.max-duration, or take sgd, which keeps one"
+            ) from None
+        if run.scaler:
+            run.scaler.update()
     if run.average and not skip:
         run.average.update(run.progress.step)
 
@@ -215,20 +248,23 @@ def skip(run: Run, batches: list[Batch], loss: float, norm: float) -> None:
     progress, options = run.progress, run.options
     progress.skipped += 1
     progress.skipped_in_a_row += 1
-    ids = [name for some in run.ranks.gather([name for batch in batches for name in batch.ids]) for name in some]
+    found = run.ranks.gather(([name for batch in batches for name in batch.ids], guards.blamed(batches)))
+    ids, blamed = [name for some, _ in found for name in some], "".join(each for _, each in found)
     listed = options.out / SKIPPED
     if run.ranks.main:
         row = {"epoch": progress.epoch + 1, "step": progress.step, "loss": str(loss), "norm": str(norm), "ids": ids}
         with open(listed, "a", encoding="utf-8") as out:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
         log.warning(
-            "step %d left out: loss %s, gradient norm %s, on %s", progress.step, loss, norm, guards.describe(ids)
-        )
+            "step %d left out: loss %s, gradient norm %s, on %s%s",
+            progress.step, loss, norm, guards.describe(ids), blamed,
+        )  # fmt: skip
     if progress.skipped_in_a_row > options.max_skipped:
         raise EgretError(
-            f"{progress.skipped_in_a_row} steps in a row without a finite loss and gradient, the last on "
+            f"{counted(progress.skipped_in_a_row, 'step')} in a row without a finite loss and gradient, the last on "
             f"{guards.describe(ids)} (all in {listed}); try a lower --optim.lr or a longer --optim.warmup"
             + (", or --precision bf16" if options.precision == "fp16" else "")
+            + blamed
         )
 
 
@@ -280,8 +316,8 @@ def backward(run: Run, batch: Batch, tokens: int, place: int, halve: bool) -> fl
     return total
 
 
-def dev_loss(run: Run) -> float:
-    """The loss per token over the dev part, with the weights that are kept."""
+def dev_loss(run: Run) -> float | None:
+    """The loss per token over the dev part, with the weights that are kept; None: a signal came meanwhile."""
     assert run.dev is not None
     run.ranks.mean_buffers(run.model)
     if run.average:
@@ -290,18 +326,30 @@ def dev_loss(run: Run) -> float:
     return _dev_loss(run, run.dev)
 
 
-def _dev_loss(run: Run, dev: Corpus) -> float:
+def _dev_loss(run: Run, dev: Corpus) -> float | None:
     run.model.eval()
-    chosen = replace(run.options.batch, weights=[])  # which are those of the training parts
-    batches = plan_batches(dev.table, chosen, seed=0, epoch=chosen.sorted_epochs)
+    batches = dev_batches(run, dev)
     own = batches[run.ranks.rank :: run.ranks.size]
     total, tokens = 0.0, 0.0
     with closing(load_batches(dev, own, (), run.options.workers)) as loaded:
-        for batch in loaded:
-            total += plain_loss(run, batch)
-            tokens += batch.tokens
+        for _ in range(0, len(batches), run.ranks.size):
+            if run.told():
+                return None
+            for batch in islice(loaded, 1):  # the last processes may have one less
+                loss = plain_loss(run, batch)
+                if not math.isfinite(loss):
+                    log.warning("the loss on dev is %s: this epoch counts as the worst, because of %s%s",
+                                loss, guards.describe(batch.ids), guards.blamed([batch]))  # fmt: skip
+                total += loss
+                tokens += batch.tokens
     total, tokens = run.ranks.sum([total, tokens], run.device)
     return total / tokens
+
+
+def dev_batches(run: Run, dev: Corpus) -> list[np.ndarray]:
+    """The batches of the dev part, the same in every epoch and process."""
+    chosen = replace(run.options.batch, weights=[])  # which are those of the training parts
+    return plan_batches(dev.table, chosen, seed=0, epoch=chosen.sorted_epochs)
 
 
 def plain_loss(run: Run, batch: Batch) -> float:

@@ -11,7 +11,7 @@ latin_bpe=            # pieces that --unit char_bpe writes Latin words in; empty
 lm=char               # one of: char word; what the n-gram counts
 segment=lexicon       # one of: lexicon jieba; where --lm word takes its words from
 lm_order=3            # order of the n-gram
-encoder=              # one of: conformer tdnn; empty: conformer, but with --mini the fast tdnn
+model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
@@ -25,7 +25,7 @@ if [[ -z $latin_bpe ]]; then
   latin_bpe=200
   [[ $mini == false ]] || latin_bpe=20
 fi
-choose_encoder
+choose_model
 # What can be recognised are characters, with --lm word longer words too. A model is trained on the former; its units are
 # the same with both.
 vocabularies=(char)
@@ -35,8 +35,8 @@ fi
 words=${vocabularies[-1]}
 lang=$data/lang_$unit
 decode_lang=$lang
-model=$exp/${encoder}_$unit${tag:+_$tag}
-result=$model
+experiment=$exp/${model}_$unit${tag:+_$tag}
+result=$experiment
 if [[ $lm == word ]]; then
   decode_lang+=_$words
   result+=/$words
@@ -60,8 +60,8 @@ if stage 1 "features: filter banks of all parts, of the training part at three s
   if [[ $mini == true ]]; then
     speeds=(--speeds 1.0)
   fi
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml "${speeds[@]}" --nj "$nj" \
-    --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$data/fbank"
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" "${speeds[@]}" --nj "$nj" \
+    --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$features"
 fi
 
 if stage 2 "lang: characters, with --lm word also words, in units; what of dev and test was never seen in training"; then
@@ -109,9 +109,9 @@ fi
 if stage 4 "train: CTC on the encoder's outputs"; then
   config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
-    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
-    --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
-    "${set[@]/#/--}" --out "$model"
+    --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \
+    --dev-cuts "$features/dev.jsonl" --lang "$lang" --seed "$seed" \
+    "${set[@]/#/--}" --out "$experiment"
 fi
 
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
@@ -119,14 +119,14 @@ if stage 5 "decode, score, report: the graph's scale, the words' score and the m
   if [[ $mini == true ]]; then
     config=conf/decode_mini.yaml
   fi
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$config" --experiment "$model" --lang "$decode_lang" \
-    --graph "$graph" --dev-cuts "$data/fbank/dev.jsonl" --test-cuts "$data/fbank/test.jsonl" \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$config" --experiment "$experiment" --lang "$decode_lang" \
+    --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
     "${decode_set[@]/#/--}" --out "$result/decode"
   "$steps/score.py" --decode "$result/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
     --normaliser mandarin
   if [[ $lm == char ]]; then
-    "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
-      --cuts "$data"/fbank/{dev,test}.jsonl
+    "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
+      --cuts "$features"/{dev,test}.jsonl
   fi
 fi
 

@@ -8,20 +8,20 @@ corpus=               # folder that holds an4, or is it; empty: that of the last
 download=download     # folder to download into
 dev=seeded            # one of: seeded first100; whole speakers of both sexes, or what others use
 unit=phone            # one of: phone char; of the lexicon
-encoder=              # one of: conformer tdnn; empty: conformer, but with --mini the fast tdnn
+model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
 lm_order=3            # order of the n-gram
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
-choose_encoder
+choose_model
 lang=$data/lang_$unit
 lm=$data/lm_$unit
 graph=$data/graph_${unit}_${lm_order}gram
-model=$exp/${encoder}_$unit${tag:+_$tag}
+experiment=$exp/${model}_$unit${tag:+_$tag}
 
 if stage 0 "corpus: list the recordings, divide off the dev part, read and check each recording, write cuts"; then
   if [[ $mini == true ]]; then
-    "$EGRET_ROOT/local/mini_corpus.py" --layout an4 --workers "$nj" --out mini/corpus
+    "$EGRET_ROOT/local/mini_corpus.py" --layout an4 --speakers 48 --workers "$nj" --out mini/corpus
     corpus=mini/corpus
   else
     corpus=$(resolve_path "$corpus")
@@ -31,8 +31,8 @@ if stage 0 "corpus: list the recordings, divide off the dev part, read and check
 fi
 
 if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
-    --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$data/fbank"
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
+    --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$features"
 fi
 
 if stage 2 "lang: the dictionary's words in phones with silence between them, or in characters"; then
@@ -54,18 +54,18 @@ fi
 if stage 4 "train: CTC on the encoder's outputs"; then
   config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
-    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
-    --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
-    "${set[@]/#/--}" --out "$model"
+    --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \
+    --dev-cuts "$features/dev.jsonl" --lang "$lang" --seed "$seed" \
+    "${set[@]/#/--}" --out "$experiment"
 fi
 
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
-    --graph "$graph" --dev-cuts "$data/fbank/dev.jsonl" --test-cuts "$data/fbank/test.jsonl" \
-    "${decode_set[@]/#/--}" --out "$model/decode"
-  "$steps/score.py" --decode "$model/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
-  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
-    --cuts "$data"/fbank/{dev,test}.jsonl
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
+    --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
+    "${decode_set[@]/#/--}" --out "$experiment/decode"
+  "$steps/score.py" --decode "$experiment/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
+  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
+    --cuts "$features"/{dev,test}.jsonl
 fi
 
-finish "$model"
+finish "$experiment"

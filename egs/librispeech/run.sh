@@ -18,7 +18,7 @@ lm_text=              # text to make it from, such as librispeech-lm-norm.txt.gz
 lm_vocabulary=200000  # words of --lm-text that are taken, the most frequent
 lm_order=3            # order of the n-gram, also that of --arpa
 lm_prune=             # of an n-gram that is made: leave out those seen no more often, by order, as "0 0 1"
-encoder=              # one of: conformer tdnn; empty: conformer, but with --mini the fast tdnn
+model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
@@ -31,7 +31,7 @@ if [[ -n $arpa && -n $lm_text ]]; then
   usage_error "--arpa is a model already; leave out --lm-text"
 fi
 refuse_missing lexicon arpa lm_text
-choose_encoder
+choose_model
 read -ra train <<<"$train_parts"
 read -ra dev <<<"$dev_parts"
 read -ra test <<<"$test_parts"
@@ -50,14 +50,14 @@ if ((${#both[@]})); then
   dev=(dev "${only_dev[@]}") test=(test "${only_test[@]}")
 fi
 cuts=("${dev[@]/#/$data/cuts/}" "${test[@]/#/$data/cuts/}")
-cuts=("${cuts[@]/%/.jsonl}") dev_features=("${dev[@]/#/$data/fbank/}") test_features=("${test[@]/#/$data/fbank/}")
+cuts=("${cuts[@]/%/.jsonl}") dev_features=("${dev[@]/#/$features/}") test_features=("${test[@]/#/$features/}")
 dev_features=("${dev_features[@]/%/.jsonl}") test_features=("${test_features[@]/%/.jsonl}")
 
 lang=$data/lang_$unit
 [[ $unit != bpe ]] || lang+=_$vocab_size
 lm=$data/lm_${lang#*lang_}
 graph=$data/graph_${lang#*lang_}_${lm_order}gram
-model=$exp/${encoder}_${lang#*lang_}${tag:+_$tag}
+experiment=$exp/${model}_${lang#*lang_}${tag:+_$tag}
 
 if stage 0 "corpus: list the recordings of all parts, divide what is dev and test, read and check each, write cuts"; then
   if [[ $mini == true ]]; then
@@ -71,8 +71,8 @@ if stage 0 "corpus: list the recordings of all parts, divide what is dev and tes
 fi
 
 if stage 1 "features: filter banks of all parts, of the training parts at three speeds"; then
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
-    --train-cuts "$data/cuts/train.jsonl" --cuts "${cuts[@]}" --out "$data/fbank"
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
+    --train-cuts "$data/cuts/train.jsonl" --cuts "${cuts[@]}" --out "$features"
 fi
 
 if stage 2 "lang: the words that can be found, how they are pronounced, and the units"; then
@@ -109,18 +109,18 @@ if stage 4 "train: CTC on the encoder's outputs"; then
     loss=(--loss ctc_graph) # every pronunciation and optional silence; words in pieces and characters have but one
   fi
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
-    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
-    --dev-cuts "${dev_features[0]}" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
-    "${loss[@]}" "${set[@]/#/--}" --out "$model"
+    --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \
+    --dev-cuts "${dev_features[0]}" --lang "$lang" --seed "$seed" \
+    "${loss[@]}" "${set[@]/#/--}" --out "$experiment"
 fi
 
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
     --graph "$graph" --dev-cuts "${dev_features[@]}" --test-cuts "${test_features[@]}" \
-    "${decode_set[@]/#/--}" --out "$model/decode"
-  "$steps/score.py" --decode "$model/decode" --cuts "${cuts[@]}" --dev-part "${dev[@]}" --note "$note"
-  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
+    "${decode_set[@]/#/--}" --out "$experiment/decode"
+  "$steps/score.py" --decode "$experiment/decode" --cuts "${cuts[@]}" --dev-part "${dev[@]}" --note "$note"
+  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "${dev_features[@]}" "${test_features[@]}"
 fi
 
-finish "$model"
+finish "$experiment"

@@ -24,7 +24,7 @@ divide=auto           # one of: auto speakers utterances; auto: whole speakers, 
 max_reject_percent=5.0 # stop when more utterances cannot be used
 lm_text=              # text to train the n-gram on beside the transcripts, a sentence a line
 lm_order=3            # order of the n-gram
-encoder=              # one of: tdnn conformer conformer_large; empty: by the hours of speech, with --mini tdnn
+model=                # tdnn, conformer, conformer_large or a name in conf/models; empty: by the hours of speech
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
@@ -50,9 +50,6 @@ if [[ ${#given[@]} == 0 && $mini == false && -f $data/cuts/listed.json ]]; then
 fi
 if [[ -z $lang ]]; then
   usage_error "--lang: say zh, en or other; units and text normalisation follow from it"
-fi
-if [[ -n $train_config && -z $encoder ]]; then
-  usage_error "--train-config: say with --encoder whose configuration it is"
 fi
 default_unit=char default_normaliser=lower
 case $lang in
@@ -98,10 +95,12 @@ if stage 0 "corpus: read the lists, divide off dev and test, bring recordings to
     --max-reject-percent "$max_reject_percent" --out "$data/cuts" --workers "$nj"
 fi
 
+choose_model "$(local/model.py "$data/cuts/report.json")" # by the hours that stage 0 has found
+
 if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
-    --fbank.sampling-rate "$sampling_rate" --train-cuts "$data/cuts/train.jsonl" \
-    --cuts "$data"/cuts/{dev,test}.jsonl --out "$data/fbank"
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
+    --features.sampling-rate "$sampling_rate" --train-cuts "$data/cuts/train.jsonl" \
+    --cuts "$data"/cuts/{dev,test}.jsonl --out "$features"
 fi
 
 if stage 2 "lang: the words of the transcripts, and the units that they are made of"; then
@@ -136,11 +135,7 @@ if stage 3 "graph: n-gram of the training transcripts and of --lm-text, G, HLG";
     --grammar "$lm/G_${lm_order}gram.safetensors" --out "$graph"
 fi
 
-if [[ -z $encoder ]]; then
-  encoder=tdnn
-  [[ $mini == true ]] || encoder=$(local/encoder.py "$data/cuts/report.json")
-fi
-model=$exp/${encoder}_$name${tag:+_$tag}
+experiment=$exp/${model}_$name${tag:+_$tag}
 
 # Pieces of words are learnt more slowly than phones.
 if [[ $mini == true && $unit == bpe ]]; then
@@ -154,18 +149,18 @@ if stage 4 "train: CTC on the encoder's outputs"; then
     loss=(--loss ctc_graph)
   fi
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
-    --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" \
-    --dev-cuts "$data/fbank/dev.jsonl" --lang "$lang_dir" --model.encoder "${encoder%_large}" "${loss[@]}" \
-    --seed "$seed" "${set[@]/#/--}" --out "$model"
+    --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \
+    --dev-cuts "$features/dev.jsonl" --lang "$lang_dir" "${loss[@]}" \
+    --seed "$seed" "${set[@]/#/--}" --out "$experiment"
 fi
 
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang_dir" \
-    --graph "$graph" --dev-cuts "$data/fbank/dev.jsonl" --test-cuts "$data/fbank/test.jsonl" \
-    "${decode_set[@]/#/--}" --out "$model/decode"
-  "$steps/score.py" --decode "$model/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
-  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang_dir" \
-    --cuts "$data"/fbank/{dev,test}.jsonl
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang_dir" \
+    --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
+    "${decode_set[@]/#/--}" --out "$experiment/decode"
+  "$steps/score.py" --decode "$experiment/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
+  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang_dir" \
+    --cuts "$features"/{dev,test}.jsonl
 fi
 
-finish "$model"
+finish "$experiment"

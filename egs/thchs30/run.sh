@@ -9,7 +9,7 @@ download=download     # folder to download into
 task=word             # one of: word phone; what is recognised: words, of which characters are scored, or phones
 unit=phone            # one of: phone syllable char; what the encoder tells apart (of --task word)
 dev=published         # one of: published sentences; the corpus's own, or sentences that train does not have
-encoder=              # one of: conformer tdnn; empty: conformer, but with --mini the fast tdnn
+model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
 arpa=                 # n-gram: an ARPA file, or none (the training transcripts); empty: the corpus's own where it has one
 lm_order=3            # order of the n-gram
 seed=1                # of weights, batches and dropout
@@ -19,20 +19,19 @@ if [[ $task == phone && $unit != phone ]]; then
   usage_error "--task phone: its units are phones; leave out --unit $unit"
 fi
 [[ $arpa == none || $arpa == own ]] || refuse_missing arpa
-choose_encoder
+choose_model
 # The two tasks have other transcripts for the same recordings, and so other cuts.
 cuts=$data/cuts
-fbank=$data/fbank
 name=$unit
 normaliser=mandarin
 if [[ $task == phone ]]; then
   cuts=$data/cuts_phone
-  fbank=$data/fbank_phone
+  features+=_phone
   name=phone_task
   normaliser=plain
 fi
 lang=$data/lang_$name
-model=$exp/${encoder}_$name${tag:+_$tag}
+experiment=$exp/${model}_$name${tag:+_$tag}
 
 if stage 0 "corpus: list the parts, read and check each recording, write cuts and dictionaries"; then
   if [[ $mini == true ]]; then
@@ -46,8 +45,8 @@ if stage 0 "corpus: list the parts, read and check each recording, write cuts an
 fi
 
 if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
-    --train-cuts "$cuts/train.jsonl" --cuts "$cuts"/{dev,test}.jsonl --out "$fbank"
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
+    --train-cuts "$cuts/train.jsonl" --cuts "$cuts"/{dev,test}.jsonl --out "$features"
 fi
 
 if stage 2 "lang: the dictionary's words in phones, syllables or characters; or each phone a word"; then
@@ -87,18 +86,18 @@ fi
 if stage 4 "train: CTC on the encoder's outputs"; then
   config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
-    --cuts "$fbank/train.jsonl" --stats "$fbank/train.stats.safetensors" \
-    --dev-cuts "$fbank/dev.jsonl" --lang "$lang" --model.encoder "$encoder" --seed "$seed" \
-    "${set[@]/#/--}" --out "$model"
+    --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \
+    --dev-cuts "$features/dev.jsonl" --lang "$lang" --seed "$seed" \
+    "${set[@]/#/--}" --out "$experiment"
 fi
 
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
-    --graph "$graph" --dev-cuts "$fbank/dev.jsonl" --test-cuts "$fbank/test.jsonl" \
-    "${decode_set[@]/#/--}" --out "$model/decode"
-  "$steps/score.py" --decode "$model/decode" --cuts "$cuts"/{dev,test}.jsonl --dev-part dev
-  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$model" --lang "$lang" \
-    --cuts "$fbank"/{dev,test}.jsonl
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
+    --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
+    "${decode_set[@]/#/--}" --out "$experiment/decode"
+  "$steps/score.py" --decode "$experiment/decode" --cuts "$cuts"/{dev,test}.jsonl --dev-part dev
+  "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
+    --cuts "$features"/{dev,test}.jsonl
 fi
 
-finish "$model"
+finish "$experiment"

@@ -13,7 +13,7 @@ seed=1                # of weights, batches and dropout
 lang=$data/lang_phone
 lm=$data/lm
 graph=$data/graph_phone_${lm_order}gram
-model=$exp/tdnn_phone${tag:+_$tag}
+experiment=$exp/tdnn_phone${tag:+_$tag}
 
 if stage 0 "corpus: list the recordings, read and check each of them, write cuts"; then
   if [[ $mini == true ]]; then
@@ -27,7 +27,7 @@ if stage 0 "corpus: list the recordings, read and check each of them, write cuts
 fi
 
 if stage 1 "features: filter banks of both parts, their mean and variance"; then
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/fbank.yaml --nj "$nj" \
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml --nj "$nj" \
     --cuts "$data"/cuts/{train,test}.jsonl --out "$data/fbank"
 fi
 
@@ -47,13 +47,13 @@ if stage 4 "train: a small time-delay network with CTC"; then
   config=$(resolve_path "${train_config:-$PWD/conf/train.yaml}")
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$data/fbank/train.jsonl" --stats "$data/fbank/train.stats.safetensors" --lang "$lang" \
-    --seed "$seed" "${set[@]/#/--}" --out "$model"
+    --seed "$seed" "${set[@]/#/--}" --out "$experiment"
 fi
 
 if stage 5 "decode and score: there is no dev part, so every value is fixed in conf/decode.yaml"; then
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$model" --lang "$lang" \
-    --graph "$graph" --test-cuts "$data/fbank/test.jsonl" "${decode_set[@]/#/--}" --out "$model/decode"
-  "$steps/score.py" --decode "$model/decode" --cuts "$data/cuts/test.jsonl" --main-method hlg_1best
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
+    --graph "$graph" --test-cuts "$data/fbank/test.jsonl" "${decode_set[@]/#/--}" --out "$experiment/decode"
+  "$steps/score.py" --decode "$experiment/decode" --cuts "$data/cuts/test.jsonl" --main-method hlg_1best
 fi
 
-finish "$model"
+finish "$experiment"

@@ -246,3 +246,13 @@ END
   run -0 ./run.sh
   says '<queue><--mem><32G>'
 }
+
+@test "jobs are as many as there are cores, whatever OMP_NUM_THREADS says of a job's threads" {
+  recipe 'seed=1  # random seed' <<'END'
+if stage 0 "knobs: shown"; then
+  printf '<%s>' "$nj"
+fi
+END
+  OMP_NUM_THREADS=77 OMP_THREAD_LIMIT=78 knobs
+  says "<$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)>"
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Say which encoder suits the hours of the training part: local/encoder.py data/cuts/report.json
+"""Say which model suits the hours of the training part: local/model.py data/cuts/report.json
 
 AN4 (0.6 hours) is where the line between the first two comes from: there the conformer made half the errors of the
 TDNN (egs/an4/RESULTS.md). With less, a conformer learns the recordings by heart. The second line is where the larger
@@ -13,7 +13,7 @@ from pathlib import Path
 CONFORMER_FROM, LARGE_FROM = 0.3, 80.0  # hours
 
 
-def encoder_of(hours: float) -> str:
+def model_of(hours: float) -> str:
     """The name of a configuration in conf/."""
     if hours < CONFORMER_FROM:
         return "tdnn"
@@ -29,4 +29,4 @@ def training_hours(report: Path) -> float:
 
 
 if __name__ == "__main__":
-    print(encoder_of(training_hours(Path(sys.argv[1]))))
+    print(model_of(training_hours(Path(sys.argv[1]))))

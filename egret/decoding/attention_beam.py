@@ -1,0 +1,125 @@
+"""Beam search with an attention decoder alone, over all utterances of a batch at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from egret.decoding.options import AttentionOptions
+from egret.models.decoder import END, State
+from egret.models.speller import Speller
+from egret.models.transformer_decoder import TransformerDecoder
+
+LOST = -1e30  # of a place in the beam that no hypothesis has; infinity would make NaN of a difference
+NOTICED, WORSE = 3, 10.0  # lengths, and natural logarithms, after which longer hypotheses are given up
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A hypothesis: token ids, and the logarithm of their probability, the end's included."""
+
+    tokens: list[int]
+    score: float
+
+
+@dataclass
+class Ended:
+    """The best hypotheses so far that have ended.
+
+    Attributes:
+      ranked: what they are ordered by [N, B]: the logarithm of their probability over the length penalty.
+      scores: the logarithm of their probability [N, B].
+      tokens: int64 [N, B, U].
+      counts: of their tokens, int64 [N, B].
+    """
+
+    ranked: Tensor
+    scores: Tensor
+    tokens: Tensor
+    counts: Tensor
+
+    @classmethod
+    def none(cls, batch: int, beam: int, longest: int, like: Tensor) -> "Ended":
+        lost = torch.full((batch, beam), LOST, device=like.device)
+        return cls(lost, lost, torch.zeros(batch, beam, longest, dtype=torch.long, device=like.device),
+                   torch.zeros(batch, beam, dtype=torch.long, device=like.device))  # fmt: skip
+
+    def add(self, ranked: Tensor, scores: Tensor, tokens: Tensor, count: int) -> None:
+        """Hypotheses that end now with so many tokens; only as many as before are kept."""
+        beam = self.ranked.shape[1]
+        self.ranked, chosen = torch.cat([self.ranked, ranked], dim=1).topk(beam, dim=1)
+        self.scores = torch.cat([self.scores, scores], dim=1).gather(1, chosen)
+        self.counts = torch.cat([self.counts, torch.full_like(self.counts, count)], dim=1).gather(1, chosen)
+        self.tokens = pick(torch.cat([self.tokens, tokens], dim=1), chosen)
+
+
+@torch.no_grad()
+def attention_beam(
+    decoder: TransformerDecoder | Speller, x: Tensor, lengths: Tensor, options: AttentionOptions, penalty: float
+) -> list[list[Spelled]]:
+    """The best transcripts of each utterance, the best first, at most as many as the beam is wide.
+
+    Hypotheses grow by a token at a time; those that end are ordered by the logarithm of their probability over
+    ((5 + tokens) / 6) ** penalty (Wu et al. 2016, section 7). An utterance is done when no longer hypothesis can
+    become better than its best, when those that ended at the last few lengths were hopelessly worse (Watanabe et al.
+    2017, section 2.4), or when there are as many tokens as --attention.max-ratio allows.
+
+    Args:
+      x: the encoder's output [N, T, D] of lengths [N].
+    """
+    batch, beam = len(x), options.beam
+    memory, state = decoder.begin(x, lengths, beam)
+    limits = (lengths * options.max_ratio).long().clamp(min=1)
+    longest = int(limits.max())
+    scores = torch.full((batch, beam), LOST, device=x.device)
+    scores[:, 0] = 0.0  # all begin alike
+    tokens = torch.zeros(batch, beam, longest, dtype=torch.long, device=x.device)
+    given = torch.full((batch, beam), END, device=x.device)
+    ended = Ended.none(batch, beam, longest, x)
+    at_length: list[Tensor] = []  # the best that ended with each number of tokens, [N]
+    for count in range(longest + 1):
+        logits, state = decoder.step(given, memory, state)
+        chances = logits.float().log_softmax(dim=2)
+        closing = (scores + chances[:, :, END]).masked_fill((count > limits).unsqueeze(1), LOST)
+        ended.add(closing / length_penalty(count, penalty), closing, tokens, count)
+        at_length.append(closing.max(dim=1).values)
+        if count == longest or bool(done(ended, scores, at_length, limits, count, penalty).all()):
+            break
+        chances[:, :, END] = LOST
+        scores, places = (scores.unsqueeze(2) + chances).flatten(1).topk(beam, dim=1)
+        parents, given = torch.div(places, chances.shape[2], rounding_mode="floor"), places % chances.shape[2]
+        tokens, state = pick(tokens, parents), reordered(state, parents)
+        tokens[:, :, count] = given
+    return [
+        [
+            Spelled(tokens[:count].tolist(), score)
+            for tokens, score, count in zip(*each, strict=True)
+            if score > LOST / 2
+        ]
+        for each in zip(ended.tokens, ended.scores.tolist(), ended.counts.tolist(), strict=True)
+    ]
+
+
+def length_penalty(count: int | Tensor, penalty: float) -> float | Tensor:
+    return ((5.0 + count) / 6.0) ** penalty
+
+
+def done(ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tensor, count: int, penalty: float) -> Tensor:
+    """Whether longer hypotheses are of no use, bool [N]."""
+    best = ended.ranked[:, 0]
+    # No hypothesis becomes more probable by growing, and none can be divided by more than the longest is.
+    hopeless = scores[:, 0] / length_penalty(limits, penalty) <= best
+    if count >= NOTICED:
+        lately = torch.stack(at_length[-NOTICED:]).max(dim=0).values
+        hopeless |= torch.stack(at_length).max(dim=0).values - lately > WORSE
+    return hopeless | (count >= limits)
+
+
+def pick(x: Tensor, places: Tensor) -> Tensor:
+    """Rows [N, B', ...] of x [N, B, ...] at places [N, B']."""
+    index = places.view(*places.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
+    return x.gather(1, index)
+
+
+def reordered(state: State, parents: Tensor) -> State:
+    return {name: pick(tensor, parents) for name, tensor in state.items()}

@@ -1,0 +1,129 @@
+"""The Transformer's decoder (Vaswani et al. 2017), its normalisation before each part and once more at the end."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from egret.models.cross_attention import DotAttention
+from egret.models.decoder import sampled
+from egret.models.masking import frame_mask
+from egret.models.norm import LayerNorm
+from egret.models.options import TransformerDecoderOptions
+
+
+class TransformerDecoder(nn.Module):
+    """Tokens [N, U] and the encoder's frames [N, T, frame_dim] to scores of the next token [N, U, V]."""
+
+    def __init__(self, tokens: int, frame_dim: int, options: TransformerDecoderOptions) -> None:
+        super().__init__()
+        self.dim = options.dim
+        self.embedding = nn.Embedding(tokens, options.dim)
+        nn.init.normal_(self.embedding.weight, std=options.dim**-0.5)  # it is multiplied by the root below
+        self.dropout = nn.Dropout(options.dropout)
+        self.blocks = nn.ModuleList(DecoderBlock(frame_dim, options) for _ in range(options.layers))
+        self.norm = LayerNorm(options.dim)
+        self.output = nn.Linear(options.dim, tokens)
+
+    def forward(self, x: Tensor, lengths: Tensor, tokens: Tensor, truth: float = 1.0) -> Tensor:
+        """Scores [N, U, V], row u of what follows tokens 0 to u.
+
+        Args:
+          x: [N, T, frame_dim], of lengths [N].
+          tokens: int64 [N, U].
+          truth: chance with which each token is given as it is; others are drawn from what the decoder says of
+            the places when it is given all of them (Mihaylova and Martins 2019, "Scheduled sampling for
+            transformers").
+        """
+        if truth < 1:
+            with torch.no_grad():
+                tokens = sampled(tokens, self.logits(x, lengths, tokens), truth)
+        return self.logits(x, lengths, tokens)
+
+    def logits(self, x: Tensor, lengths: Tensor, tokens: Tensor) -> Tensor:
+        count = tokens.shape[1]
+        y = self.embed(tokens, torch.arange(count, device=tokens.device))
+        later = torch.ones(count, count, device=tokens.device, dtype=torch.bool).triu(1).expand(len(tokens), -1, -1)
+        hidden = ~frame_mask(lengths, x.shape[1])
+        for block in self.blocks:
+            keys, values = block.attention.prepare(x)
+            own = block.own_norm(y)
+            y = block(
+                y, block.own_attention(own, *block.own_attention.prepare(own), later, own)[0], keys, values, hidden
+            )
+        return self.output(self.norm(y))
+
+    def embed(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """[N, U, dim] of tokens [N, U] at places [U], counted from 0."""
+        rates = torch.exp(torch.arange(0, self.dim, 2, device=tokens.device) * (-math.log(10000.0) / self.dim))
+        angles = places.unsqueeze(1) * rates
+        positions = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, : self.dim]
+        return self.dropout(self.embedding(tokens) * math.sqrt(self.dim) + positions)
+
+    @torch.jit.export
+    def begin(self, x: Tensor, lengths: Tensor, beam: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What a search of `beam` hypotheses for each utterance begins with."""
+        pairs = [block.attention.prepare(x) for block in self.blocks]
+        memory = {
+            "keys": torch.stack([keys for keys, _ in pairs]),
+            "values": torch.stack([values for _, values in pairs]),
+            "hidden": ~frame_mask(lengths, x.shape[1]),
+        }
+        nothing = x.new_zeros(len(x), beam, 0, len(self.blocks), self.dim)
+        return memory, {"keys": nothing, "values": nothing}
+
+    @torch.jit.export
+    def step(
+        self, tokens: Tensor, memory: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scores [N, B, V] of what follows the tokens [N, B] and those given before."""
+        batch, beam = tokens.shape
+        place = state["keys"].shape[2]
+        y = self.embed(tokens, torch.full((1,), place, device=tokens.device))
+        keys, values = [], []
+        for number, block in enumerate(self.blocks):
+            own = block.own_norm(y)
+            key, value = block.own_attention.key(own), block.own_attention.value(own)
+            keys.append(key)
+            values.append(value)
+            past = torch.cat([state["keys"][:, :, :, number], key.unsqueeze(2)], dim=2)
+            said = torch.cat([state["values"][:, :, :, number], value.unsqueeze(2)], dim=2)
+            # Here every hypothesis has a past of its own: utterances and hypotheses are one dimension.
+            attention = block.own_attention
+            seen = torch.zeros(batch * beam, place + 1, device=tokens.device, dtype=torch.bool)
+            flat = own.flatten(0, 1).unsqueeze(1)
+            context, _ = attention(
+                flat, attention.by_head(past.flatten(0, 1)), attention.by_head(said.flatten(0, 1)), seen, flat
+            )
+            context = context.view(batch, beam, -1)
+            y = block(y, context, memory["keys"][number], memory["values"][number], memory["hidden"])
+        state = {
+            "keys": torch.cat([state["keys"], torch.stack(keys, dim=2).unsqueeze(2)], dim=2),
+            "values": torch.cat([state["values"], torch.stack(values, dim=2).unsqueeze(2)], dim=2),
+        }
+        return self.output(self.norm(y)), state
+
+
+class DecoderBlock(nn.Module):
+    """Attention to the tokens so far, attention to the frames, feed-forward; each added to what came in."""
+
+    def __init__(self, frame_dim: int, options: TransformerDecoderOptions) -> None:
+        super().__init__()
+        dim, inner = options.dim, options.feed_forward * options.dim
+        self.own_norm = LayerNorm(dim)
+        self.own_attention = DotAttention(dim, dim, dim, options.heads, options.attention_dropout)
+        self.norm = LayerNorm(dim)
+        self.attention = DotAttention(dim, frame_dim, dim, options.heads, options.attention_dropout)
+        self.feed_forward_norm = LayerNorm(dim)
+        self.widen = nn.Linear(dim, inner)
+        self.narrow = nn.Linear(inner, dim)
+        self.dropout = nn.Dropout(options.dropout)
+
+    def forward(self, y: Tensor, own: Tensor, keys: Tensor, values: Tensor, hidden: Tensor) -> Tensor:
+        """[N, U, dim] to the same shape; `own` is what the tokens so far give each, [N, U, dim]."""
+        y = y + self.dropout(own)
+        asked = self.norm(y)
+        y = y + self.dropout(self.attention(asked, keys, values, hidden, asked)[0])
+        inner = self.dropout(functional.relu(self.widen(self.feed_forward_norm(y))))
+        return y + self.dropout(self.narrow(inner))
