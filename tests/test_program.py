@@ -396,6 +396,28 @@ class TestUnderALauncher:
         said = bench.run("tiny", "--cmd", launcher, code=130)
         assert "interrupted; run it again to go on" in said and "the job failed" not in said
 
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGUSR1, 75)])
+    def test_what_the_step_is_told_its_job_is_told(self, bench, number, code):
+        with bench.start("spread", "--cmd", LAUNCHER, "--nj", 1, "--wait") as process:
+            bench.wait_for("waiting1")
+            job = int((bench.out / "waiting1").read_text())
+            process.send_signal(number)
+            said = process.communicate(timeout=20)[0]
+        assert process.returncode == code and "Traceback" not in said, said
+        with pytest.raises(ProcessLookupError):
+            os.kill(job, 0)
+
+    def test_while_a_job_works_on_no_second_one_begins_where_the_step_was_killed(self, bench):
+        with bench.start("spread", "--cmd", LAUNCHER, "--nj", 1, "--wait") as process:
+            bench.wait_for("waiting1")
+            job = int((bench.out / "waiting1").read_text())
+            process.kill()
+            process.wait()
+            try:
+                assert "another spread is at work" in bench.run("spread", code=1)
+            finally:
+                os.kill(job, signal.SIGKILL)
+
     def test_ctrl_c_cancels_the_job(self, bench):
         with bench.start("spread", "--cmd", LAUNCHER, "--nj", 2, "--wait") as process:
             for number in (1, 2):

@@ -13,6 +13,10 @@ from egret.models.model import DECODERS, ENCODERS, JointModel
 from egret.models.options import ModelOptions
 
 
+# Options that came later; by their defaults models are what they were before.
+NEWER = {"chunk", "left_chunks"}
+
+
 def save_weights(path: Path, weights: dict[str, torch.Tensor]) -> None:
     """Write tensors by name, atomically."""
     write_tensors(path, {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in weights.items()})
@@ -89,7 +93,7 @@ def model_options(chosen: dict[str, Any]) -> ModelOptions:
     groups: dict[str, Any] = {}
     for part in [encoder] if decoder == "none" else [encoder, decoder]:
         options_class = type(getattr(ModelOptions(), part))
-        if missing := {item.name for item in fields(options_class)} - dict(chosen[part]).keys():
+        if missing := {item.name for item in fields(options_class)} - NEWER - dict(chosen[part]).keys():
             raise ValueError(f"{part} lacks {first_few(sorted(missing))}")
         groups[part] = options_class(**chosen[part])
     for name in ("ctc_weight", "utterance_mean"):  # older models have none
