@@ -324,7 +324,8 @@ PRESETS = Path(__file__).resolve().parents[1] / "conf" / "models"
 
 
 def encoder_of(preset: str, features: int) -> nn.Module:
-    options = model_options(yaml.safe_load((PRESETS / f"{preset}.yaml").read_text())["model"])
+    chosen = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text())["model"]
+    options = model_options({**chosen, "decoder": "none", "ctc_weight": 1.0})
     return model.ENCODERS[options.encoder](features, getattr(options, options.encoder))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from egret.base.errors import EgretError
 from egret.base.files import read_jsonl, write_jsonl
-from egret.decoding.recognise import Recogniser, recognise
+from egret.decoding.recognise import Encoded, Recogniser, recognise
 from egret.features.batching import Inputs, load_batch
 from egret.features.normalise import SpeakerStats, make_normaliser, speaker_of, speakers_path
 from egret.features.store import load_features
@@ -128,14 +128,14 @@ class TestNormalised:
         heard: list[torch.Tensor] = []
 
         class Model:
-            mean, deviation = torch.from_numpy(MEAN), torch.from_numpy(DEVIATION)
+            mean, deviation, head = torch.from_numpy(MEAN), torch.from_numpy(DEVIATION), None
 
-            def __call__(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            def encode(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
                 heard.append(features[0])
-                return features, lengths
+                return features, lengths, None
 
-        def search(log_probs: torch.Tensor, *_: Any) -> list[dict[str, Any]]:
-            return [{"words": []} for _ in log_probs]
+        def search(encoded: Encoded, *_: Any) -> list[dict[str, Any]]:
+            return [{"words": []} for _ in encoded.x]
 
         recogniser = Recogniser(Model(), {"any": search}, {"any": [{}]}, 0.1, "speaker")  # type: ignore[arg-type]
         recognise(recogniser, manifest, recogniser.settings)

@@ -12,7 +12,6 @@ from egret.base.files import write_tensors, write_text
 from egret.models.model import DECODERS, ENCODERS, JointModel
 from egret.models.options import ModelOptions
 
-
 # Options that came later; by their defaults models are what they were before.
 NEWER = {"chunk", "left_chunks"}
 
