@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from egret.training.finetune import output_layer
+from egret.training.finetune import rows_of_units
 from tiny_training import Train
 
 STILL = ["--optim.lr", "1e-12", "--epochs", "1"]
@@ -23,12 +23,12 @@ def test_a_model_begins_with_the_weights_of_another(train: Train, tmp_path: Path
     assert all(torch.allclose(new[name], old[name], atol=1e-6) for name in old)
 
 
-def test_an_output_layer_for_other_units_takes_over_those_that_both_have() -> None:
-    ours = {"head.weight": torch.zeros(3, 2), "head.bias": torch.zeros(3), "encoder.weight": torch.zeros(1)}
+def test_an_rows_of_units_for_other_units_takes_over_those_that_both_have() -> None:
+    ours = {"head.weight": torch.zeros(3, 2), "head.bias": torch.zeros(3)}
     theirs = {"head.weight": torch.tensor([[1.0, 1], [2, 2], [3, 3]]), "head.bias": torch.tensor([1.0, 2, 3])}
-    heads, kept = output_layer(ours, theirs, ["<blk>", "b", "c"], ["<blk>", "a", "b"])
+    heads, kept = rows_of_units(ours, theirs, ["<blk>", "b", "c"], ["<blk>", "a", "b"])
     assert heads["head.weight"].tolist() == [[1, 1], [3, 3], [0, 0]] and heads["head.bias"].tolist() == [1, 3, 0]
-    assert kept == 2 and "encoder.weight" not in heads
+    assert kept == 2
 
 
 def test_a_model_for_other_units_is_trained_on(train: Train, tmp_path: Path) -> None:
@@ -45,6 +45,25 @@ def test_another_encoder_is_refused(train: Train) -> None:
     train("old", "--epochs", "1")
     said = train("new", *STILL, "--init-from", "old", "--model.tdnn.dim", "24", code=1)
     assert "--init-from old: its encoder is another" in said and "give the options of model.tdnn" in said
+
+
+SPELLER = ["--model.decoder", "speller", "--model.speller.dim", "8", "--model.speller.embedding", "8",
+           "--model.speller.attention-dim", "8", "--model.speller.layers", "1"]  # fmt: skip
+
+
+def test_a_decoder_that_the_other_model_lacks_begins_anew(train: Train, tmp_path: Path) -> None:
+    train("old", "--epochs", "2")
+    said = train("new", *STILL, *SPELLER, "--init-from", "old", "--seed", "5")
+    old, new = final(tmp_path / "old"), final(tmp_path / "new")
+    assert "old: has no such decoder; this one begins anew" in said
+    assert all(torch.allclose(new[name], old[name], atol=1e-6) for name in old)
+
+
+def test_a_decoder_is_taken_over_with_its_encoder(train: Train, tmp_path: Path) -> None:
+    train("old", *SPELLER, "--epochs", "2")
+    train("new", *STILL, *SPELLER, "--init-from", "old", "--seed", "5")
+    old, new = final(tmp_path / "old"), final(tmp_path / "new")
+    assert all(torch.allclose(new[name], old[name], atol=1e-6) for name in old)
 
 
 def test_what_is_no_model_is_refused(train: Train, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def attention_maps(model: JointModel, cut: dict[str, Any], inputs: Inputs = STOR
     hooks = [watch(number, layers[number]) for number in chosen]
     try:
         with torch.no_grad():
-            model(*load_batch([cut], inputs))
+            model.encode(*load_batch([cut], inputs))
     finally:
         for hook in hooks:
             hook.remove()

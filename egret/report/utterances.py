@@ -55,11 +55,17 @@ class Listener:
         self.model, self.lang, self.inputs, self.transcripts = model, lang, inputs, Transcripts(lang)
 
     @torch.no_grad()
-    def listen(self, cut: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Features [T, C] and log probabilities [T', V]. Raises EgretError: the features cannot be read."""
+    def listen(self, cut: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features [T, C] and log probabilities [T', V]; None: the model has no CTC to say when it hears what.
+
+        Raises:
+          EgretError: the features cannot be read.
+        """
         if not cut["features"]["num_frames"]:
             raise EgretError("It is so short that it has no features.")
         features, lengths = load_batch([cut], self.inputs)
+        if self.model.head is None:
+            return features[0].numpy(), None
         log_probs, lengths = self.model(features, lengths)
         return features[0].numpy(), log_probs[0, : int(lengths[0])].numpy()
 
@@ -149,6 +155,8 @@ def _seen(utterance: Utterance, listener: Listener, text: str) -> list[Markup]:
     """
     cut = utterance.cut
     features, log_probs = listener.listen(cut)
+    if log_probs is None:
+        return [picture(features, cut["duration"], [])]
     rows, notes = [], []
     reference = None
     try:
