@@ -7,9 +7,8 @@ import torch
 
 from egret.base.errors import UsageError
 from egret.decoding.attention_beam import attention_beam
-from egret.decoding.options import AttentionOptions
 from egret.models.decoder import END, attention_loss, sampled, with_ends
-from egret.models.greedy import greedy
+from egret.models.greedy import MAX_RATIO, greedy, most_tokens
 from egret.models.model import JointModel
 from egret.models.options import ModelOptions, SpellerOptions, TdnnOptions, TransformerDecoderOptions
 from egret.training.options import TeacherOptions
@@ -18,7 +17,7 @@ FEATURES, TOKENS = 6, 7
 LENGTHS = [21, 9, 1, 16]
 TRANSFORMER = {"transformer_decoder": TransformerDecoderOptions(dim=16, layers=2, heads=2, dropout=0.0)}
 SPELLERS = [
-    {"speller": SpellerOptions(dim=12, embedding=8, attention=attention, attention_dim=8, kernel=5,
+    {"speller": SpellerOptions(dim=12, embedding=8, attention=attention, attention_dim=8,
                                feed_context=feed, dropout=0.0)}
     for attention in ("additive", "location_aware", "scaled_dot", "multi_head") for feed in (True, False)
 ]  # fmt: skip
@@ -102,6 +101,26 @@ def test_where_the_truth_is_seldom_given_the_decoder_hears_itself(decoder):
     assert any(not torch.allclose(outcome, outcomes[0], atol=1e-4) for outcome in outcomes)
 
 
+@KINDS
+def test_with_its_own_tokens_every_parameter_learns_in_bfloat16(decoder):
+    model = make_model(decoder, ctc_weight=0.0).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        x, lengths, _ = model.encode(*make_batch())
+        given, wanted = with_ends(TARGETS, x.device)
+        loss = attention_loss(model.decoder(x, lengths, given, 0.5), wanted).sum()
+    loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@KINDS
+def test_scores_that_are_no_numbers_are_left_to_the_loss(decoder):
+    model = make_model(decoder)
+    x, lengths, _ = model.encode(*make_batch())
+    given, wanted = with_ends(TARGETS, x.device)
+    losses = attention_loss(model.decoder(x * float("nan"), lengths, given, 0.5), wanted)
+    assert not torch.isfinite(losses.sum())
+
+
 def test_what_a_decoder_is_given_begins_with_the_end_and_what_it_gives_ends_with_it():
     given, wanted = with_ends([[5, 6], [4]], torch.device("cpu"))
     assert given.tolist() == [[END, 5, 6], [END, 4, END]]
@@ -132,7 +151,7 @@ def test_the_chance_falls_from_epoch_to_epoch_down_to_its_floor():
 def test_a_wide_beam_finds_the_most_probable_transcript(decoder):
     model = make_model(decoder, sure=4.0)
     x, lengths, _ = model.encode(*make_batch([6, 5]))  # three frames each, so at most three tokens
-    found = attention_beam(model.decoder, x, lengths, AttentionOptions(beam=300), penalty=0.0)
+    found = attention_beam(model.decoder, x, lengths, lengths, beam=300, penalty=0.0)
     for row in range(2):
         every = [
             list(each)
@@ -155,34 +174,63 @@ def test_a_beam_of_one_is_greedy(decoder):
     model = make_model(decoder, ctc_weight=0.0, sure=6.0)
     features, lengths = make_batch([30, 24, 11])
     x, frames, _ = model.encode(features, lengths)
-    [beam, alone] = [
-        attention_beam(model.decoder, x, frames, AttentionOptions(beam=1), 0.0),
-        greedy(model, features, lengths),
-    ]
-    ended = [(tokens, score) for tokens, score in alone]
-    for found, (tokens, score) in zip(beam, ended, strict=True):
-        best = found[0]
+    limits = most_tokens(lengths, MAX_RATIO)
+    beams = attention_beam(model.decoder, x, frames, limits, 1, 0.0)
+    for found, (tokens, score) in zip(beams, greedy(model, features, lengths), strict=True):
         # The search also remembers transcripts that it might have ended before.
-        assert best.tokens == tokens[: len(best.tokens)] and best.score >= score - 1e-4
+        assert found[0].tokens == tokens[: len(found[0].tokens)]
+        assert found[0].score >= score - 1e-4 or len(tokens) == len(found[0].tokens)  # which greedy never ended
 
 
 def test_an_utterance_alone_is_recognised_as_in_a_batch():
     model = make_model(TRANSFORMER, sure=5.0)
     features, lengths = make_batch([30, 24, 11])
     x, frames, _ = model.encode(features, lengths)
-    together = attention_beam(model.decoder, x, frames, AttentionOptions(beam=4), 1.0)
+    together = attention_beam(model.decoder, x, frames, frames, 4, 1.0)
     for row in range(3):
         count = int(frames[row])
         [alone] = attention_beam(
-            model.decoder, x[row : row + 1, :count], frames[row : row + 1], AttentionOptions(beam=4), 1.0
+            model.decoder, x[row : row + 1, :count], frames[row : row + 1], frames[row : row + 1], 4, 1.0
         )
         assert [each.tokens for each in alone] == [each.tokens for each in together[row]]
+
+
+class Certain:
+    """A decoder that is sure of the tokens 2 to 7 and lets each utterance end early only with next to no probability,
+    at once less unlikely than later."""
+
+    def __init__(self, short: list[int]) -> None:
+        self.short = short  # tokens of each utterance
+
+    def begin(self, x, lengths, beam):
+        return {}, {"count": torch.zeros(len(x), beam, dtype=torch.long)}
+
+    def step(self, tokens, memory, state):
+        logits = torch.full((*tokens.shape, 8), -40.0)
+        for row, most in enumerate(self.short):
+            count = int(state["count"][row, 0])
+            logits[row, :, END] = -12.0 if count == 0 else -30.0
+            logits[row, :, END if count >= most else 2 + count] = 0.0
+        return logits, {"count": state["count"] + 1}
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_sure_transcript_is_not_given_up_for_an_early_end(beam):
+    [found] = attention_beam(Certain([6]), torch.zeros(1, 9, 1), torch.tensor([9]), torch.tensor([9]), beam, 0.0)
+    assert found[0].tokens == [2, 3, 4, 5, 6, 7]
+
+
+def test_what_others_in_the_batch_need_does_not_matter():
+    lengths = torch.tensor([9, 9])
+    found = attention_beam(Certain([1, 6]), torch.zeros(2, 9, 1), lengths, lengths, 4, 0.0)
+    [alone] = attention_beam(Certain([1]), torch.zeros(1, 9, 1), lengths[:1], lengths[:1], 4, 0.0)
+    assert [each.tokens for each in found[0][:2]] == [each.tokens for each in alone[:2]] == [[2], []]
 
 
 def test_a_longer_transcript_is_preferred_with_a_higher_penalty():
     model = make_model(SPELLERS[0], sure=2.0)
     x, lengths, _ = model.encode(*make_batch([30]))
-    short, long = (attention_beam(model.decoder, x, lengths, AttentionOptions(beam=8), penalty)[0][0]
+    short, long = (attention_beam(model.decoder, x, lengths, lengths, 8, penalty)[0][0]
                    for penalty in (0.0, 3.0))  # fmt: skip
     assert len(short.tokens) < len(long.tokens)
 

@@ -8,7 +8,8 @@
 #   resolve_path VALUE  a path that the user gave, as seen from the recipe's folder
 #   refuse_missing KNOB...  ends the recipe where one of these names a file that is not there
 #   choose_model [NAME] sets $model where it is empty: NAME, else the conformer, but with --mini the fast tdnn; and
-#                       $features, the folder of features, and feature_kind, options of stage 1: a model may want its own
+#                       $features, the folder of features, and feature_kind, options of stage 1, as a model may want its
+#                       own; and $with_ctc, false for a model without CTC
 #   training_config     the path of the configuration to train with
 #
 # Bad options and --help are answered before path.sh, which may have to install something first.
@@ -36,10 +37,11 @@ resolve_path() {
 }
 
 # choose_model [NAME]: the model's name where none was given: that of --train-config, else NAME, else the conformer, but
-# with --mini the fast tdnn. Wrong usage where there is no such configuration. A configuration with a section of features
-# has a folder of features of its own.
-# shellcheck disable=SC2034  # features and feature_kind are for the recipe
+# with --mini the fast tdnn; beside --train-config it is but a name. Wrong usage where there is no such configuration.
+# A configuration with a section of features has a folder of features that others with the same section share.
+# shellcheck disable=SC2034  # features, feature_kind and with_ctc are for the recipe
 choose_model() {
+  refuse_missing train_config
   if [[ -z $model && -n $train_config ]]; then
     model=${train_config##*/}
     model=${model%.*}
@@ -48,12 +50,17 @@ choose_model() {
   elif [[ -z $model ]]; then
     model=${1:-conformer}
   fi
-  features=$data/fbank feature_kind=()
-  local _config
+  features=$data/fbank feature_kind=() with_ctc=true
+  local _config _section
   _config=$(training_config)
-  if grep -q '^features:' "$_config"; then
-    features=$data/features_$model
+  _section=$(sed -n '/^features:/,/^[^ #]/{/^ /p}' "$_config")
+  if [[ -n $_section ]]; then
+    _section=$(sha256sum <<<"$_section")
+    features=$data/features_${_section:0:8}
     feature_kind=(--features "$_config")
+  fi
+  if grep -qE '^ +ctc_weight: *0(\.0*)? *(#.*)?$' "$_config"; then
+    with_ctc=false
   fi
 }
 
@@ -68,7 +75,7 @@ training_config() {
     _folders=("$PWD/conf/mini" "$EGRET_ROOT/conf/mini")
   fi
   for _folder in "${_folders[@]}"; do
-    if [[ -f $_folder/$model.yaml ]]; then
+    if [[ -f $_folder/$model.yaml && $model != features && $model != decode* ]]; then
       printf '%s\n' "$_folder/$model.yaml"
       return
     fi
@@ -76,7 +83,7 @@ training_config() {
   done
   _known=("${_known[@]##*/}")
   mapfile -t _known < <(printf '%s\n' "${_known[@]%.yaml}" | grep -vxE 'features|decode.*' | sort -u)
-  usage_error "--model $model: there are ${_known[*]}"
+  usage_error "--model $model: ${_folders[1]#"$EGRET_ROOT/"} and the recipe have ${_known[*]}"
 }
 
 # refuse_missing KNOB...: wrong usage where one of these knobs is set to what is no file, before any stage runs for hours.

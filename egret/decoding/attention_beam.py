@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egret.decoding.options import AttentionOptions
 from egret.models.decoder import END, State
 from egret.models.speller import Speller
 from egret.models.transformer_decoder import TransformerDecoder
 
+BLANK = 0  # which no transcript has
 LOST = -1e30  # of a place in the beam that no hypothesis has; infinity would make NaN of a difference
 NOTICED, WORSE = 3, 10.0  # lengths, and natural logarithms, after which longer hypotheses are given up
 
@@ -55,21 +55,22 @@ class Ended:
 
 @torch.no_grad()
 def attention_beam(
-    decoder: TransformerDecoder | Speller, x: Tensor, lengths: Tensor, options: AttentionOptions, penalty: float
+    decoder: TransformerDecoder | Speller, x: Tensor, lengths: Tensor, limits: Tensor, beam: int, penalty: float
 ) -> list[list[Spelled]]:
     """The best transcripts of each utterance, the best first, at most as many as the beam is wide.
 
     Hypotheses grow by a token at a time; those that end are ordered by the logarithm of their probability over
-    ((5 + tokens) / 6) ** penalty (Wu et al. 2016, section 7). An utterance is done when no longer hypothesis can
-    become better than its best, when those that ended at the last few lengths were hopelessly worse (Watanabe et al.
-    2017, section 2.4), or when there are as many tokens as --attention.max-ratio allows.
+    ((5 + tokens) / 6) ** penalty (Wu et al. 2016, section 7). An utterance is over when no longer hypothesis can become
+    better than its best; when those that ended at the last few lengths were hopelessly worse (Watanabe et al. 2017,
+    section 2.4), and those that go on are less probable than the best; or at as many tokens as it may have. What comes
+    later for others in the batch does not matter to it.
 
     Args:
       x: the encoder's output [N, T, D] of lengths [N].
+      limits: most tokens of each utterance, int64 [N].
     """
-    batch, beam = len(x), options.beam
+    batch = len(x)
     memory, state = decoder.begin(x, lengths, beam)
-    limits = (lengths * options.max_ratio).long().clamp(min=1)
     longest = int(limits.max())
     scores = torch.full((batch, beam), LOST, device=x.device)
     scores[:, 0] = 0.0  # all begin alike
@@ -77,15 +78,17 @@ def attention_beam(
     given = torch.full((batch, beam), END, device=x.device)
     ended = Ended.none(batch, beam, longest, x)
     at_length: list[Tensor] = []  # the best that ended with each number of tokens, [N]
+    over = torch.zeros(batch, dtype=torch.bool, device=x.device)
     for count in range(longest + 1):
         logits, state = decoder.step(given, memory, state)
         chances = logits.float().log_softmax(dim=2)
-        closing = (scores + chances[:, :, END]).masked_fill((count > limits).unsqueeze(1), LOST)
+        closing = (scores + chances[:, :, END]).masked_fill(over.unsqueeze(1), LOST)
         ended.add(closing / length_penalty(count, penalty), closing, tokens, count)
         at_length.append(closing.max(dim=1).values)
-        if count == longest or bool(done(ended, scores, at_length, limits, count, penalty).all()):
+        over = over | hopeless(ended, scores, at_length, limits, penalty) | (count >= limits)
+        if bool(over.all()):
             break
-        chances[:, :, END] = LOST
+        chances[:, :, [BLANK, END]] = LOST
         scores, places = (scores.unsqueeze(2) + chances).flatten(1).topk(beam, dim=1)
         parents, given = torch.div(places, chances.shape[2], rounding_mode="floor"), places % chances.shape[2]
         tokens, state = pick(tokens, parents), reordered(state, parents)
@@ -104,15 +107,16 @@ def length_penalty(count: int | Tensor, penalty: float) -> float | Tensor:
     return ((5.0 + count) / 6.0) ** penalty
 
 
-def done(ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tensor, count: int, penalty: float) -> Tensor:
+def hopeless(ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tensor, penalty: float) -> Tensor:
     """Whether longer hypotheses are of no use, bool [N]."""
-    best = ended.ranked[:, 0]
+    going_on = scores[:, 0]
     # No hypothesis becomes more probable by growing, and none can be divided by more than the longest is.
-    hopeless = scores[:, 0] / length_penalty(limits, penalty) <= best
-    if count >= NOTICED:
+    found = going_on / length_penalty(limits, penalty) <= ended.ranked[:, 0]
+    if len(at_length) > NOTICED:
         lately = torch.stack(at_length[-NOTICED:]).max(dim=0).values
-        hopeless |= torch.stack(at_length).max(dim=0).values - lately > WORSE
-    return hopeless | (count >= limits)
+        worse = torch.stack(at_length).max(dim=0).values - lately > WORSE
+        found = found | (worse & (going_on < ended.scores[:, 0]))
+    return found
 
 
 def pick(x: Tensor, places: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class AttentionOptions:
         "best on dev is taken",
         minimum=0,
     )
-    max_ratio: float = option(1.0, "most tokens, as a part of the frames that the encoder gives", above=0)
+    max_ratio: float = option(0.3, "most tokens, as a part of the frames of features", above=0)
 
 
 @dataclass(kw_only=True)

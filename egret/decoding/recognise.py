@@ -15,7 +15,7 @@ from egret.base.errors import EgretError, UsageError, first_few, nearest
 from egret.base.files import digest
 from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts
-from egret.decoding.attention_beam import attention_beam
+from egret.decoding.attention_beam import Spelled, attention_beam
 from egret.decoding.options import AUTO, METHODS, AttentionOptions, DecodeOptions
 from egret.features.batching import Inputs, load_batch
 from egret.features.extractor import name_of
@@ -23,16 +23,18 @@ from egret.features.made import kind_trained_on
 from egret.features.normalise import Kind, make_normaliser
 from egret.lang.lang import Lang
 from egret.models.files import load_model
-from egret.models.greedy import ctc_greedy
+from egret.models.greedy import ctc_greedy, most_tokens
 from egret.models.model import JointModel
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder makes of a batch: its output [N, T, D], lengths [N], and CTC's log probabilities [N, T, V]."""
+    """What the encoder makes of a batch: its output [N, T, D], lengths [N], and CTC's log probabilities [N, T, V]; the
+    features' lengths [N]."""
 
     x: Tensor
     lengths: Tensor
+    frames: Tensor
     log_probs: Tensor | None
 
     @property
@@ -110,6 +112,8 @@ def refuse_other_units(experiment: Path, config: dict[str, Any], lang: Lang) -> 
 
 def methods(options: DecodeOptions, model: JointModel) -> list[str]:
     """Those that were asked for; instead of `auto` all that the model has outputs for."""
+    if AUTO in options.method and len(options.method) > 1:
+        raise UsageError(f"--method {' '.join(options.method)}: {AUTO} takes all that there are; give it alone")
     if options.method != [AUTO]:
         return options.method
     return (
@@ -144,8 +148,10 @@ def attention_search(options: AttentionOptions, model: JointModel, lang: Lang) -
     assert decoder is not None  # refuse_without has looked
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        found = attention_beam(decoder, encoded.x, encoded.lengths, options, params["length_penalty"])
-        return [hypothesis(lang, best.tokens, lang.decode(best.tokens), best.score) for best, *_ in found]
+        limits = most_tokens(encoded.frames, options.max_ratio)
+        found = attention_beam(decoder, encoded.x, encoded.lengths, limits, options.beam, params["length_penalty"])
+        best = [each[0] if each else Spelled([], -math.inf) for each in found]  # none: the scores are no numbers
+        return [hypothesis(lang, each.tokens, lang.decode(each.tokens), each.score) for each in best]
 
     fixed = {"beam": options.beam, "max_ratio": options.max_ratio}
     return search, [{**fixed, "length_penalty": penalty} for penalty in options.length_penalty]
@@ -217,10 +223,10 @@ def recognise(
     return results, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
 
 
-def encode(model: JointModel, features: Tensor, lengths: Tensor) -> Encoded:
-    """What a batch of features [N, T, C] of lengths [N] is to the model."""
-    x, lengths, _ = model.encode(features, lengths)
-    return Encoded(x, lengths, None if model.head is None else model.log_probs(x))
+def encode(model: JointModel, features: Tensor, frames: Tensor) -> Encoded:
+    """What a batch of features [N, T, C] of lengths `frames` [N] is to the model."""
+    x, lengths, _ = model.encode(features, frames)
+    return Encoded(x, lengths, frames, None if model.head is None else model.log_probs(x))
 
 
 def refuse_unfit(cuts: Path, rows: list[dict], model: JointModel, kind: str | None = None) -> None:

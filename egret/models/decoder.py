@@ -48,10 +48,16 @@ def attention_loss(logits: Tensor, wanted: Tensor, smoothing: float = 0.0) -> Te
     return losses.sum(dim=1)
 
 
+def drawn_from(logits: Tensor) -> Tensor:
+    """A token int64 [N, U] for each place by the scores [N, U, V]. Scores that are no numbers, as the loss will tell,
+    count as 0 here: to draw from them would be an error."""
+    chances = logits.detach().float().nan_to_num(0.0, 1e4, -1e4).softmax(dim=2)
+    return torch.multinomial(chances.flatten(0, 1), 1).view(chances.shape[0], chances.shape[1])
+
+
 def sampled(given: Tensor, logits: Tensor, truth: float) -> Tensor:
     """The tokens [N, U] that a decoder is given, each kept with the chance `truth`, else drawn by the scores [N, U, V]
     that it gave to the place (Bengio et al. 2015, "Scheduled sampling"); the first, END, stays."""
-    chances = logits[:, :-1].float().softmax(dim=2)
-    drawn = torch.multinomial(chances.flatten(0, 1), 1).view(chances.shape[0], chances.shape[1])
+    drawn = drawn_from(logits[:, :-1])
     kept = torch.rand(drawn.shape, device=drawn.device) < truth
     return torch.cat([given[:, :1], torch.where(kept, given[:, 1:], drawn)], dim=1)

@@ -6,6 +6,8 @@ from torch import Tensor
 from egret.models.decoder import END
 from egret.models.model import JointModel
 
+MAX_RATIO = 0.3  # tokens to a frame of features: nobody says more than 30 a second
+
 
 def greedy(model: JointModel, features: Tensor, lengths: Tensor) -> list[tuple[list[int], float]]:
     """Token ids and the logarithm of their probability, for each of N utterances: by CTC where the model has it,
@@ -15,6 +17,7 @@ def greedy(model: JointModel, features: Tensor, lengths: Tensor) -> list[tuple[l
       features: [N, T, C]
       lengths: [N]
     """
+    limits = most_tokens(lengths, MAX_RATIO).tolist()
     x, lengths, _ = model.encode(features, lengths)
     if model.head is not None:
         return ctc_greedy(model.log_probs(x), lengths)
@@ -24,19 +27,24 @@ def greedy(model: JointModel, features: Tensor, lengths: Tensor) -> list[tuple[l
     found: list[list[int]] = [[] for _ in range(len(x))]
     scores = [0.0] * len(x)
     alive = set(range(len(x)))
-    for _ in range(int(lengths.max())):  # no transcript has more tokens than the encoder gives frames
+    while alive:
         logits, state = model.decoder.step(given, memory, state)
-        score, given = logits.float().log_softmax(dim=2).max(dim=2)
+        chances = logits.float().log_softmax(dim=2)
+        chances[:, :, 0] = -torch.inf  # no transcript has blanks
+        score, given = chances.max(dim=2)
         for row in sorted(alive):
             token = int(given[row])
             scores[row] += float(score[row])
-            if token == END:
-                alive.remove(row)
-            else:
+            if token != END:
                 found[row].append(token)
-        if not alive:
-            break
+            if token == END or len(found[row]) == limits[row]:
+                alive.remove(row)
     return list(zip(found, scores, strict=True))
+
+
+def most_tokens(frames: Tensor, ratio: float) -> Tensor:
+    """Most tokens of utterances of so many frames of features, int64 [N]; at least one."""
+    return (frames * ratio).long().clamp(min=1)
 
 
 def ctc_greedy(log_probs: Tensor, lengths: Tensor) -> list[tuple[list[int], float]]:

@@ -98,6 +98,17 @@ class JointModel(nn.Module):
             frames = -(-frames // stride)
         return frames
 
+    def token_room(self, frames: int) -> int:
+        """How many tokens, with a blank between equal ones, so many frames have room for: by CTC one in each frame that
+        comes out, otherwise any number."""
+        return self.output_frames(frames) if self.head is not None else (1 << 30) * (frames > 0)
+
+    def bound(self, step: int) -> None:
+        """Bring weights that have limits back into them, after so many steps; to be called after every step."""
+        for module in self.encoder.modules():
+            if isinstance(module, Zipformer):
+                module.bound(step)
+
 
 def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())

@@ -140,6 +140,10 @@ class SpellerOptions:
     dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
 
     def __post_init__(self) -> None:
+        for name, user in [("heads", "multi_head"), ("channels", "location_aware"), ("kernel", "location_aware")]:
+            if self.attention != user and getattr(self, name) != getattr(SpellerOptions, name):
+                raise UsageError(f"--model.speller.{name} goes with attention {user}, not with {self.attention}; "
+                                 f"leave it out")  # fmt: skip
         if self.attention == "multi_head" and self.attention_dim % self.heads:
             raise UsageError(
                 f"--model.speller: attention-dim {self.attention_dim} does not divide by heads {self.heads}"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from egret.models.cross_attention import AdditiveAttention, DotAttention, LocationAttention
+from egret.models.decoder import drawn_from
 from egret.models.masking import frame_mask
 from egret.models.options import SpellerOptions
 
@@ -53,7 +54,7 @@ class Speller(nn.Module):
             if place + 1 < tokens.shape[1]:
                 given = tokens[:, place + 1 : place + 2]
                 if truth < 1:
-                    drawn = torch.multinomial(scores[:, 0].detach().float().softmax(dim=1), 1)
+                    drawn = drawn_from(scores)
                     given = torch.where(torch.rand(given.shape, device=given.device) < truth, given, drawn)
         return torch.cat(logits, dim=1)
 

@@ -39,6 +39,8 @@ class TransformerDecoder(nn.Module):
         if truth < 1:
             with torch.no_grad():
                 tokens = sampled(tokens, self.logits(x, lengths, tokens), truth)
+            if not torch.jit.is_scripting():
+                torch.clear_autocast_cache()  # its copies of the weights in halves would have no gradient
         return self.logits(x, lengths, tokens)
 
     def logits(self, x: Tensor, lengths: Tensor, tokens: Tensor) -> Tensor:

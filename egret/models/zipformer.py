@@ -38,28 +38,30 @@ class Zipformer(nn.Module):
         self.embedding = ConvEmbedding(features, options)
         self.stacks = nn.ModuleList(Stack(options, number) for number in range(len(options.dims)))
         self.downsample = Downsample(2)
-        self.batches: Tensor  # those seen in training
-        self.register_buffer("batches", torch.zeros(()))
+        self.bound(0)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features [N, T, C] and lengths [N] to outputs [N, T', out_dim], their lengths [N], and what the stacks up to
         the one in the middle would give alone [N, T', out_dim]; channels that none of them has are zero there."""
-        least = self.least_share()
         x, lengths = self.embedding(x, lengths)
         outputs: list[Tensor] = []
         for stack in self.stacks:
-            x = stack(x, lengths, least)
+            x = stack(x, lengths)
             outputs.append(x)
         middle, _ = self.downsample(joined(outputs[: len(outputs) // 2 + 1], self.out_dim), lengths)
         x, lengths = self.downsample(joined(outputs, self.out_dim), lengths)
         return x, lengths, middle
 
-    def least_share(self) -> float:
-        """The least part of what a block makes that is taken in this batch; in training it is counted."""
-        early = float(self.batches) < self.bypass_warmup
-        if self.training:
-            self.batches.add_(1.0)
-        return 0.9 if early else 0.2
+    @torch.jit.unused
+    def bound(self, step: int) -> None:
+        """Keep what the bypasses take of what blocks make between 0.9, or after `bypass_warmup` steps 0.2, and 1.
+
+        Between steps and not in the formula, where a weight at its limit would get no gradient ever again.
+        """
+        least = 0.9 if step < self.bypass_warmup else 0.2
+        for module in self.modules():
+            if isinstance(module, Bypass):
+                module.scale.data.clamp_(least, 1.0)
 
 
 def joined(outputs: list[Tensor], dim: int) -> Tensor:
@@ -142,8 +144,8 @@ class Stack(nn.Module):
         self.downsample = Downsample(self.stride) if self.stride > 1 else None
         self.bypass = Bypass(self.dim) if self.stride > 1 else None
 
-    def forward(self, x: Tensor, lengths: Tensor, least: float) -> Tensor:
-        """[N, T, C] of lengths [N] to [N, T, dim]; bypasses take at least a part `least`."""
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """[N, T, C] of lengths [N] to [N, T, dim]."""
         x = with_channels(x, self.dim)
         y = x
         if self.downsample is not None:
@@ -151,9 +153,9 @@ class Stack(nn.Module):
         positions = compact_positions(y.shape[1], self.position_dim, y)
         hidden = hidden_frames(lengths, y.shape[1], self.chunk, self.left_chunks)
         for block in self.blocks:
-            y = block(y, lengths, positions, hidden, least)
+            y = block(y, lengths, positions, hidden)
         if self.bypass is not None:
-            y = self.bypass(x, repeated(y, self.stride)[:, : x.shape[1]], least)
+            y = self.bypass(x, repeated(y, self.stride)[:, : x.shape[1]])
         return y
 
 
@@ -185,7 +187,7 @@ class Block(nn.Module):
         self.norm = BiasNorm(dim)
         self.bypass = Bypass(dim)
 
-    def forward(self, x: Tensor, lengths: Tensor, positions: Tensor, hidden: Tensor, least: float) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
         """[N, T, dim] of lengths [N] to the same shape; `hidden` is what hidden_frames gives."""
         weights = self.weights(x, positions, hidden)
         y = x + self.feed_forward1(x)
@@ -193,8 +195,8 @@ class Block(nn.Module):
         y = y + self.attention1(y, weights)
         y = y + self.convolution1(y, lengths)
         y = y + self.feed_forward2(y)
-        y = self.middle_bypass(x, y, least)
+        y = self.middle_bypass(x, y)
         y = y + self.attention2(y, weights)
         y = y + self.convolution2(y, lengths)
         y = y + self.feed_forward3(y)
-        return self.bypass(x, self.norm(y), least)
+        return self.bypass(x, self.norm(y))

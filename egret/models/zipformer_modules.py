@@ -72,11 +72,8 @@ class Bypass(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.full((dim,), 0.5))
 
-    def forward(self, x: Tensor, y: Tensor, least: float) -> Tensor:
-        """Of x and what a module made of it, y, both [N, T, C]. In training c is kept between `least` and 1."""
-        if self.training:
-            # In place and outside autograd: clamped in the formula, a c at its limit would get no gradient ever again.
-            self.scale.data.clamp_(least, 1.0)
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of x and what a module made of it, y, both [N, T, C]. Zipformer.bound keeps c within its limits."""
         return torch.lerp(x, y, self.scale)
 
 

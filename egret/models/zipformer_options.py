@@ -29,7 +29,7 @@ class ZipformerOptions:
     position_dim: int = option(48, "numbers that stand for a distance between frames", minimum=2)
     channels: list[int] = option([8, 32, 128], "of the three convolutions that subsample", minimum=1)
     bypass_warmup: int = option(
-        20000, "batches in which at least 0.9 of what a block makes is taken; then at least 0.2", minimum=0
+        20000, "steps in which at least 0.9 of what a block makes is taken; then at least 0.2", minimum=0
     )
     dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
     attention_dropout: float = option(0.0, "probability, of attention weights", minimum=0, maximum=0.99)

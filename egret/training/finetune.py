@@ -46,7 +46,8 @@ def take_weights(model: JointModel, source: Path, units: list[str]) -> None:
     rows = {name: ours[name] for name in names if name.startswith(BY_UNIT)}
     rows, kept = rows_of_units(rows, theirs, units, tokens_of(source, config))
     model.load_state_dict({**ours, **whole, **rows})
-    log.info("weights of %s; of the output layer those of %d of %d units", source, kept, len(units))
+    log.info("weights of %s%s", source,
+             f"; of the output layer those of {kept} of {len(units)} units" if rows else "")  # fmt: skip
 
 
 def differing(ours: dict[str, Tensor], theirs: dict[str, Tensor], part: str) -> list[str]:

@@ -53,7 +53,7 @@ def list_losses(options: TrainOptions, config: dict[str, Any], weights: Path) ->
     model.to(device)
     inputs = Inputs(options.inputs, options.features, normalise=normaliser)
     rejected = options.out / "rejected_train.jsonl"
-    corpus = Corpus(options.cuts, lang, model.output_frames, rejected, options.max_reject_percent, inputs, again=True)
+    corpus = Corpus(options.cuts, lang, model.token_room, rejected, options.max_reject_percent, inputs, again=True)
     path = options.out / "losses.tsv"
     losses, worst = write_sorted(path, rows(corpus, Objective(options, lang, model, device), options))
     log.info("the %d utterances of %d with the highest loss per token (median %.3f), the first of %s:",

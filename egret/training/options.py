@@ -211,9 +211,22 @@ class TeacherOptions:
     fall: float = option(0.0, "by which it falls from epoch to epoch", minimum=0, maximum=1)
     floor: float = option(0.0, "below which it does not fall", minimum=0, maximum=1)
 
+    def __post_init__(self) -> None:
+        if self.floor > self.forcing:
+            raise UsageError(f"--teacher.floor {self.floor:g}: above --teacher.forcing {self.forcing:g}; lower it")
+        if self.floor and not self.fall:
+            raise UsageError(f"--teacher.floor {self.floor:g}: without --teacher.fall nothing falls; set that too")
+
     def in_epoch(self, epoch: int) -> float:
         """The chance in an epoch, counted from 0."""
-        return min(self.forcing, max(self.floor, self.forcing - self.fall * epoch))
+        return max(self.floor, self.forcing - self.fall * epoch)
+
+
+def has_middle(model: ModelOptions) -> bool:
+    """Whether the encoder gives what comes out of its middle."""
+    if model.encoder in ("deepspeech2", "tdnn_lstm"):
+        return getattr(model, model.encoder).layers > 1
+    return model.encoder in ("transformer", "conformer", "zipformer")
 
 
 @dataclass(kw_only=True)
@@ -240,7 +253,7 @@ class TrainOptions(OutOptions):
     )
     intermediate: float = option(
         0.0,
-        "weight of the same loss on the middle of the encoder (conformer, zipformer); 0: none",
+        "weight of the same loss on the middle of the encoder; 0: none",
         minimum=0,
         maximum=0.9,
     )
@@ -322,8 +335,8 @@ class TrainOptions(OutOptions):
                              f"give one for each")  # fmt: skip
         if not self.cuts:
             raise UsageError("--cuts: expected at least one manifest")
-        if self.intermediate and self.model.encoder not in ("conformer", "zipformer"):
-            raise UsageError(f"--intermediate: a {self.model.encoder} has no middle; leave it out")
+        if self.intermediate and not has_middle(self.model):
+            raise UsageError(f"--intermediate: this {self.model.encoder} has no middle; leave it out")
         self._check_decoder()
         if self.topology != "auto" and self.loss != "ctc_graph":
             raise UsageError(f"--topology goes with --loss ctc_graph, not with {self.loss}; leave it out")

@@ -66,6 +66,10 @@ def set_training_mode(model: nn.Module, patterns: list[str]) -> None:
         names = [f"{place}.{name}" if place else name for name, _ in module.named_parameters()]
         if names and all(matches(name, patterns) for name in names):
             module.eval()
+            for layer in module.modules():
+                if isinstance(layer, nn.RNNBase):  # whose gradient on a GPU there is in training mode only
+                    layer.train()
+                    layer.dropout = 0.0
 
 
 def matches(name: str, patterns: list[str]) -> bool:

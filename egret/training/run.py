@@ -130,7 +130,7 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
         rejected = options.out / f"rejected_{part}.jsonl"
         normalise = make_normaliser(options.normalise, manifests, *stats.mean_and_deviation()) if stats else None
         inputs = Inputs(options.inputs, options.features, augment, normalise)
-        found = Corpus(manifests, lang, model.output_frames, rejected, may_reject, inputs)
+        found = Corpus(manifests, lang, model.token_room, rejected, may_reject, inputs)
         if found.features != config["features"]:
             raise EgretError(f"{manifests[0]}: {found.features} features a frame, where --stats has "
                              f"{config['features']}; give those that stage 1 left beside it")  # fmt: skip

@@ -108,6 +108,7 @@ def check_memory(run: Run) -> None:
       EgretError: one does not fit.
       Interrupted: a signal came.
     """
+    run.objective.truth = run.options.teacher.in_epoch(run.options.epochs)  # which takes more memory than the truth
     rows = guards.largest(run.batches(run.progress.epoch), run.train.table)
     tried = list(load_batches(run.train, rows, (run.options.seed, run.progress.epoch), workers=0))
     buffers = guards.Buffers.of(run.model)
@@ -235,6 +236,7 @@ def make_step(run: Run, skip: bool = False) -> None:
             ) from None
         if run.scaler:
             run.scaler.update()
+        run.model.bound(run.progress.step + 1)
     if run.average and not skip:
         run.average.update(run.progress.step)
 

@@ -55,7 +55,7 @@ if stage 0 "corpus: unpack the speakers' archives, join recordings and transcrip
     --out "$data/cuts" --workers "$nj"
 fi
 
-if stage 1 "features: filter banks of all parts, of the training part at three speeds (of the miniature at one)"; then
+if stage 1 "features: filter banks (or what the model wants) of all parts, of the training part at three speeds (of the miniature at one)"; then
   speeds=()
   if [[ $mini == true ]]; then
     speeds=(--speeds 1.0)
@@ -106,7 +106,7 @@ if [[ $mini == true && $unit == char_bpe ]]; then
   set=(epochs=45 optim.warmup=0.3 "${set[@]}")
 fi
 
-if stage 4 "train: CTC on the encoder's outputs"; then
+if stage 4 "train: the model of --model"; then
   config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \

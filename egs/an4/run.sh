@@ -30,7 +30,7 @@ if stage 0 "corpus: list the recordings, divide off the dev part, read and check
     --out "$data/cuts" --workers "$nj"
 fi
 
-if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
+if stage 1 "features: filter banks (or what the model wants) of all parts, of the training part at three speeds"; then
   "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
     --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$features"
 fi
@@ -51,7 +51,7 @@ if stage 3 "graph: n-gram of the training transcripts, G, HLG"; then
     --out "$graph"
 fi
 
-if stage 4 "train: CTC on the encoder's outputs"; then
+if stage 4 "train: the model of --model"; then
   config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \

@@ -70,7 +70,7 @@ if stage 0 "corpus: list the recordings of all parts, divide what is dev and tes
     --out "$data/cuts" --workers "$nj"
 fi
 
-if stage 1 "features: filter banks of all parts, of the training parts at three speeds"; then
+if stage 1 "features: filter banks (or what the model wants) of all parts, of the training parts at three speeds"; then
   "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
     --train-cuts "$data/cuts/train.jsonl" --cuts "${cuts[@]}" --out "$features"
 fi
@@ -102,10 +102,10 @@ if stage 3 "graph: the n-gram given, or one of the text or of the training trans
     --out "$graph"
 fi
 
-if stage 4 "train: CTC on the encoder's outputs"; then
+if stage 4 "train: the model of --model"; then
   config=$(training_config)
   loss=()
-  if [[ $unit == phone && -z $train_config ]]; then
+  if [[ $unit == phone && -z $train_config && $with_ctc == true ]]; then
     loss=(--loss ctc_graph) # every pronunciation and optional silence; words in pieces and characters have but one
   fi
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \

@@ -29,6 +29,7 @@ seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
 refuse_missing lexicon lm_text
+[[ -z $model$train_config ]] || choose_model
 given=()
 for name in table kaldi_dir asrt; do
   [[ -z ${!name} ]] || given+=("--${name//_/-}")
@@ -97,7 +98,7 @@ fi
 
 choose_model "$(local/model.py "$data/cuts/report.json")" # by the hours that stage 0 has found
 
-if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
+if stage 1 "features: filter banks (or what the model wants) of all parts, of the training part at three speeds"; then
   "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
     --features.sampling-rate "$sampling_rate" --train-cuts "$data/cuts/train.jsonl" \
     --cuts "$data"/cuts/{dev,test}.jsonl --out "$features"
@@ -142,10 +143,10 @@ if [[ $mini == true && $unit == bpe ]]; then
   set=(epochs=24 "${set[@]}")
 fi
 
-if stage 4 "train: CTC on the encoder's outputs"; then
+if stage 4 "train: the model of --model"; then
   config=$(training_config)
   loss=()
-  if [[ $unit == phone ]]; then # over all pronunciations, and silence where there is some
+  if [[ $unit == phone && $with_ctc == true ]]; then # over all pronunciations, and silence where there is some
     loss=(--loss ctc_graph)
   fi
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \

@@ -44,7 +44,7 @@ if stage 0 "corpus: list the parts, read and check each recording, write cuts an
     --normaliser "$normaliser" --out "$cuts" --workers "$nj"
 fi
 
-if stage 1 "features: filter banks of all parts, of the training part at three speeds"; then
+if stage 1 "features: filter banks (or what the model wants) of all parts, of the training part at three speeds"; then
   "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
     --train-cuts "$cuts/train.jsonl" --cuts "$cuts"/{dev,test}.jsonl --out "$features"
 fi
@@ -83,7 +83,7 @@ if stage 3 "graph: the corpus's 3-gram, or one of the training transcripts; G, H
     --out "$graph"
 fi
 
-if stage 4 "train: CTC on the encoder's outputs"; then
+if stage 4 "train: the model of --model"; then
   config=$(training_config)
   "$steps/train.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --cuts "$features/train.jsonl" --stats "$features/train.stats.safetensors" \
