@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from egret.models.attention import RelativeAttention, attention_weights, relative_positions
-from egret.report.attention import _picture, attention_maps, reduced
+from egret.models.model import JointModel
+from egret.models.options import ModelOptions, SpellerOptions, TdnnOptions, TransformerDecoderOptions
+from egret.models.zipformer_options import ZipformerOptions
+from egret.report.attention import _picture, attention_maps, decoder_maps, reduced
 from egret.report.png import heat_map, palette, png
 from folders import conformer, make_cuts, make_lang
 
@@ -48,7 +51,31 @@ def test_looking_at_the_attention_leaves_the_model_as_it_was(tmp_path: Path):
     model, _ = conformer(make_lang(tmp_path / "lang", LEXICON))
     (cut,) = make_cuts(tmp_path / "test.jsonl", ["ONE"], [60])
     attention_maps(model, cut)
-    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("decoder", "layers"),
+    [
+        ({"decoder": "speller", "speller": SpellerOptions(dim=8, embedding=8, attention_dim=8)}, 1),
+        ({"decoder": "transformer_decoder", "transformer_decoder": TransformerDecoderOptions(dim=8, layers=2)}, 2),
+    ],
+)
+def test_where_a_decoder_looks_is_shown_token_by_token(tmp_path: Path, decoder: dict, layers: int):
+    torch.manual_seed(2)
+    model = JointModel(8, 9, ModelOptions(tdnn=TdnnOptions(dim=8), **decoder)).eval()
+    (cut,) = make_cuts(tmp_path / "test.jsonl", ["ONE"], [60])
+    maps = decoder_maps(model, cut)
+    assert [name for name, _ in maps] == [f"decoder, layer {number} of {layers}" for number in range(1, layers + 1)]
+    assert all(weights.shape[1] == 20 and np.allclose(weights.sum(axis=1), 1, atol=1e-5) for _, weights in maps)
+
+
+def test_a_zipformer_shows_its_layers(tmp_path: Path):
+    small = {"dims": [8, 8], "layers": [1, 1], "downsampling": [1, 2], "feed_forward": [16, 16], "heads": [2, 2],
+             "kernels": [3, 3], "query_dim": 4, "channels": [2, 2, 4]}  # fmt: skip
+    model = JointModel(8, 9, ModelOptions(encoder="zipformer", zipformer=ZipformerOptions(**small))).eval()
+    (cut,) = make_cuts(tmp_path / "test.jsonl", ["ONE"], [60])
+    assert [weights.shape for _, weights in attention_maps(model, cut)] == [(30, 30), (15, 15)]
 
 
 def test_long_utterances_have_small_pictures_in_which_weights_are_averaged():

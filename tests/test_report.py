@@ -334,12 +334,12 @@ def test_tokens_that_lie_close_stand_below_each_other():
 
 
 def test_the_page_of_a_conformer_has_its_attention_and_that_of_a_tdnn_has_none(scored: Path):
-    assert "Self-attention" not in report(scored, worst=1).said()
+    assert "Mean over the heads" not in report(scored, worst=1).said()
     model, config = conformer(Lang.read(scored / "lang"))
     save_config(scored / "exp" / "tiny" / "config.yaml", config)
     save_weights(scored / "exp" / "tiny" / "final.safetensors", model.state_dict())
     found = report(scored, worst=1)
-    assert "Self-attention" in found.said()
+    assert "Mean over the heads" in found.said()
     assert [image["alt"] for image in found.all("img")] == [f"attention weights, layer {n} of 5" for n in (1, 3, 5)]
 
 

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from egret.models.decoder import END
 from egret.models.model import JointModel
+from egret.models.speller import Speller
+from egret.models.transformer_decoder import TransformerDecoder
 
 MAX_RATIO = 0.3  # tokens to a frame of features: nobody says more than 30 a second
 
@@ -22,13 +24,21 @@ def greedy(model: JointModel, features: Tensor, lengths: Tensor) -> list[tuple[l
     if model.head is not None:
         return ctc_greedy(model.log_probs(x), lengths)
     assert model.decoder is not None
-    memory, state = model.decoder.begin(x, lengths, 1)
+    return decoder_greedy(model.decoder, x, lengths, limits)
+
+
+def decoder_greedy(
+    decoder: TransformerDecoder | Speller, x: Tensor, lengths: Tensor, limits: list[int]
+) -> list[tuple[list[int], float]]:
+    """The most probable token after each one, from the encoder's output [N, T, D] of lengths [N], until the end or as
+    many tokens as `limits` allows each utterance."""
+    memory, state = decoder.begin(x, lengths, 1)
     given = torch.full((len(x), 1), END, device=x.device)
     found: list[list[int]] = [[] for _ in range(len(x))]
     scores = [0.0] * len(x)
     alive = set(range(len(x)))
     while alive:
-        logits, state = model.decoder.step(given, memory, state)
+        logits, state = decoder.step(given, memory, state)
         chances = logits.float().log_softmax(dim=2)
         chances[:, :, 0] = -torch.inf  # no transcript has blanks
         score, given = chances.max(dim=2)
