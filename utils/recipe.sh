@@ -66,21 +66,24 @@ choose_model() {
 
 # training_config: --train-config, else the configuration of $model, the recipe's own before that of all recipes.
 training_config() {
-  local _folder _folders=("$PWD/conf" "$EGRET_ROOT/conf/models") _known=()
+  local _folder _folders=("$PWD/conf" "$EGRET_ROOT/conf/models") _name _names=("$model") _known
   if [[ -n $train_config ]]; then
     resolve_path "$train_config"
     return
   fi
   if [[ $mini == true ]]; then
     _folders=("$PWD/conf/mini" "$EGRET_ROOT/conf/mini")
+    _names+=("${model%_*}") # one size for zipformer_s and zipformer_m
   fi
-  for _folder in "${_folders[@]}"; do
-    if [[ -f $_folder/$model.yaml && $model != features && $model != decode* ]]; then
-      printf '%s\n' "$_folder/$model.yaml"
-      return
-    fi
-    _known+=("$_folder"/*.yaml)
+  for _name in "${_names[@]}"; do
+    for _folder in "${_folders[@]}"; do
+      if [[ -f $_folder/$_name.yaml && $_name != features && $_name != decode* ]]; then
+        printf '%s\n' "$_folder/$_name.yaml"
+        return
+      fi
+    done
   done
+  _known=("${_folders[0]}"/*.yaml "${_folders[1]}"/*.yaml)
   _known=("${_known[@]##*/}")
   mapfile -t _known < <(printf '%s\n' "${_known[@]%.yaml}" | grep -vxE 'features|decode.*' | sort -u)
   usage_error "--model $model: ${_folders[1]#"$EGRET_ROOT/"} and the recipe have ${_known[*]}"
