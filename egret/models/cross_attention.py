@@ -72,34 +72,24 @@ class AdditiveAttention(nn.Module):
         self, query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, before: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As DotAttention; contexts are [N, B, frame_dim]."""
-        energy = self.score(torch.tanh(self.query(query).unsqueeze(2) + keys.unsqueeze(1))).squeeze(3)
+        energy = self.score(torch.tanh(self.asked(query, before) + keys.unsqueeze(1))).squeeze(3)
         weights = shares(energy, hidden.unsqueeze(1))
         return torch.bmm(weights, values), weights
 
+    def asked(self, query: Tensor, before: Tensor) -> Tensor:
+        """What is added to the keys: [N, B, 1 or T, dim]."""
+        return self.query(query).unsqueeze(2)
 
-class LocationAttention(nn.Module):
+
+class LocationAttention(AdditiveAttention):
     """Additive attention that also sees where the token before looked (Chorowski et al. 2015, section 2.1)."""
 
     def __init__(self, query_dim: int, frame_dim: int, dim: int, channels: int, kernel: int) -> None:
-        super().__init__()
-        self.out_dim = frame_dim
-        self.query = nn.Linear(query_dim, dim, bias=False)
-        self.key = nn.Linear(frame_dim, dim)
+        super().__init__(query_dim, frame_dim, dim)
         self.convolution = nn.Conv1d(1, channels, kernel, padding=kernel // 2, bias=False)
         self.location = nn.Linear(channels, dim, bias=False)
-        self.score = nn.Linear(dim, 1, bias=False)
 
-    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys [N, T, dim] of frames [N, T, frame_dim], and the frames themselves."""
-        return self.key(x), x
-
-    def forward(
-        self, query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, before: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As DotAttention; contexts are [N, B, frame_dim]."""
+    def asked(self, query: Tensor, before: Tensor) -> Tensor:
         batch, count, frames = before.shape
         places = self.convolution(before.reshape(batch * count, 1, frames)).transpose(1, 2)
-        places = self.location(places).view(batch, count, frames, -1)
-        energy = self.score(torch.tanh(self.query(query).unsqueeze(2) + keys.unsqueeze(1) + places)).squeeze(3)
-        weights = shares(energy, hidden.unsqueeze(1))
-        return torch.bmm(weights, values), weights
+        return self.query(query).unsqueeze(2) + self.location(places).view(batch, count, frames, -1)
