@@ -54,7 +54,7 @@ def test_the_loss_on_the_middle_of_the_encoder_is_mixed_in(train: Train, tmp_pat
     end, half, most = losses
     assert most - end == pytest.approx(1.8 * (half - end), rel=1e-3) and abs(half - end) > 1e-3
     assert half < 1.2 * end  # a mean of both, not a sum
-    assert "--intermediate: a tdnn has no middle" in train("tdnn", "--epochs", "1", "--intermediate", "0.5", code=2)
+    assert "--intermediate: this tdnn has no middle" in train("tdnn", "--epochs", "1", "--intermediate", "0.5", code=2)
 
 
 def test_a_topology_goes_with_graph_ctc(train):
