@@ -138,9 +138,12 @@ fi
 
 experiment=$exp/${model}_$name${tag:+_$tag}
 
-# Pieces of words are learnt more slowly than phones.
+# Pieces of words are learnt more slowly than phones, and Chinese characters later still, which ask for a lower rate at
+# the beginning.
 if [[ $mini == true && $unit == bpe ]]; then
   set=(epochs=24 "${set[@]}")
+elif [[ $mini == true && $lang == zh ]]; then
+  set=(epochs=20 optim.warmup=0.3 "${set[@]}")
 fi
 
 if stage 4 "train: the model of --model"; then
