@@ -176,7 +176,7 @@ def test_a_beam_of_one_is_greedy(decoder):
     x, frames, _ = model.encode(features, lengths)
     limits = most_tokens(lengths, MAX_RATIO)
     beams = attention_beam(model.decoder, x, frames, limits, 1, 0.0)
-    for found, (tokens, score) in zip(beams, greedy(model, features, lengths), strict=True):
+    for found, (tokens, score) in zip(beams, greedy(model, x, frames, lengths), strict=True):
         # The search also remembers transcripts that it might have ended before.
         assert found[0].tokens == tokens[: len(found[0].tokens)]
         assert found[0].score >= score - 1e-4 or len(tokens) == len(found[0].tokens)  # which greedy never ended

@@ -74,7 +74,8 @@ def steps_to_learn(model: JointModel, ten: Ten) -> int:
         if step % 20 == 0:
             model.eval()
             with torch.no_grad():
-                heard = [tokens for tokens, _ in greedy(model, ten.features, ten.lengths)]
+                x, lengths, _ = model.encode(ten.features, ten.lengths)
+                heard = [tokens for tokens, _ in greedy(model, x, lengths, ten.lengths)]
             if heard == ten.targets or step >= STEPS:
                 return step
             model.train()

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egret.models.decoder import END, State
+from egret.models.decoder import BLANK, END, State
 from egret.models.speller import Speller
 from egret.models.transformer_decoder import TransformerDecoder
 
-BLANK = 0  # which no transcript has
 LOST = -1e30  # of a place in the beam that no hypothesis has; infinity would make NaN of a difference
 NOTICED, WORSE = 3, 10.0  # lengths, and natural logarithms, after which longer hypotheses are given up
 

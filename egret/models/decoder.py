@@ -17,6 +17,7 @@ from torch.nn import functional
 
 State = dict[str, Tensor]
 
+BLANK = 0  # CTC's, which no transcript has
 END = 1  # <sos/eos>: begins what a decoder is given, and ends what it gives
 
 

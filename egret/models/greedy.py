@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from egret.models.decoder import END
+from egret.models.decoder import BLANK, END
 from egret.models.model import JointModel
 from egret.models.speller import Speller
 from egret.models.transformer_decoder import TransformerDecoder
@@ -11,20 +11,18 @@ from egret.models.transformer_decoder import TransformerDecoder
 MAX_RATIO = 0.3  # tokens to a frame of features: nobody says more than 30 a second
 
 
-def greedy(model: JointModel, features: Tensor, lengths: Tensor) -> list[tuple[list[int], float]]:
+def greedy(model: JointModel, x: Tensor, lengths: Tensor, frames: Tensor) -> list[tuple[list[int], float]]:
     """Token ids and the logarithm of their probability, for each of N utterances: by CTC where the model has it,
     else by its decoder.
 
     Args:
-      features: [N, T, C]
-      lengths: [N]
+      x: the encoder's output [N, T, D] of lengths [N].
+      frames: of the features, [N]; a decoder gives no more than MAX_RATIO tokens to each.
     """
-    limits = most_tokens(lengths, MAX_RATIO).tolist()
-    x, lengths, _ = model.encode(features, lengths)
     if model.head is not None:
         return ctc_greedy(model.log_probs(x), lengths)
     assert model.decoder is not None
-    return decoder_greedy(model.decoder, x, lengths, limits)
+    return decoder_greedy(model.decoder, x, lengths, most_tokens(frames, MAX_RATIO).tolist())
 
 
 def decoder_greedy(
@@ -40,7 +38,7 @@ def decoder_greedy(
     while alive:
         logits, state = decoder.step(given, memory, state)
         chances = logits.float().log_softmax(dim=2)
-        chances[:, :, 0] = -torch.inf  # no transcript has blanks
+        chances[:, :, BLANK] = -torch.inf  # no transcript has blanks
         score, given = chances.max(dim=2)
         for row in sorted(alive):
             token = int(given[row])

@@ -105,9 +105,8 @@ class JointModel(nn.Module):
 
     def bound(self, step: int) -> None:
         """Bring weights that have limits back into them, after so many steps; to be called after every step."""
-        for module in self.encoder.modules():
-            if isinstance(module, Zipformer):
-                module.bound(step)
+        if isinstance(self.encoder, Zipformer):
+            self.encoder.bound(step)
 
 
 def count_parameters(model: nn.Module) -> int:

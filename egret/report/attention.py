@@ -11,14 +11,14 @@ from torch import Tensor
 from egret.base.errors import EgretError
 from egret.features.batching import STORED, Inputs, load_batch
 from egret.models.attention import RelativeAttention, attention_weights
-from egret.models.cross_attention import AdditiveAttention, DotAttention, LocationAttention
+from egret.models.cross_attention import AdditiveAttention, DotAttention
 from egret.models.greedy import MAX_RATIO, decoder_greedy, most_tokens
 from egret.models.model import JointModel
 from egret.models.zipformer_modules import AttentionWeights
 from egret.report.html import Markup, data_uri, el
 from egret.report.png import heat_map
 
-LOOKS_AT_FRAMES = (DotAttention, AdditiveAttention, LocationAttention)
+LOOKS_AT_FRAMES = (DotAttention, AdditiveAttention)
 SIDE = 400  # pixels of a picture at most: neighbouring frames are averaged
 ABOUT = (
     "Mean over the heads. Across: the frame looked at; up: the frame that looks; time begins at the lower left. "

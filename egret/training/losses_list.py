@@ -72,10 +72,12 @@ def rows(corpus: Corpus, objective: Objective, options: TrainOptions) -> Iterato
     loaded = load_batches(corpus, chosen, workers=options.workers)
     for numbers, batch in zip(progress(chosen, len(chosen), "losses: batches"), loaded, strict=True):
         batch = batch.to(device)
-        values = objective.per_utterance(batch).tolist()
+        with objective.precision():
+            x, lengths, _ = model.encode(batch.features, batch.lengths)
+        values = objective.of_encoded(x, lengths, batch).tolist()
         if not np.isfinite(values).all():
             raise EgretError(f"the model's outputs are not numbers on {batch.ids[0]}; train again")
-        for place, (tokens, _) in enumerate(greedy(model, batch.features, batch.lengths)):
+        for place, (tokens, _) in enumerate(greedy(model, x.float(), lengths, batch.lengths)):
             count = len(batch.targets[place])
             value = values[place] / count
             seconds, heard = corpus.table.seconds[numbers[place]], " ".join(corpus.lang.decode(tokens))

@@ -59,9 +59,15 @@ class Objective:
     @torch.no_grad()
     def per_utterance(self, batch: Batch) -> Tensor:
         """The loss of each utterance as it is, [N], NaN or infinite where an output of the model is."""
-        ctc = self.model.ctc_weight
         with self.precision():
             x, lengths, _ = self.model.encode(batch.features, batch.lengths)
+        return self.of_encoded(x, lengths, batch)
+
+    @torch.no_grad()
+    def of_encoded(self, x: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
+        """What per_utterance gives, from the encoder's output [N, T, D] of lengths [N]."""
+        ctc = self.model.ctc_weight
+        with self.precision():
             log_probs = self.model.log_probs(x) if ctc else None
             found = torch.zeros(len(batch.ids), dtype=torch.float64, device=x.device)
             if self.model.decoder is not None:

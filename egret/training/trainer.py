@@ -33,7 +33,7 @@ from egret.training.plan import batches as plan_batches
 from egret.training.plan import copies
 from egret.training.run import SKIPPED, Run, set_up
 from egret.training.schedule import learning_rate, plateau
-from egret.training.signals import Interrupted, told
+from egret.training.signals import GOES_ON, told
 
 
 def train(options: TrainOptions, config: dict) -> dict:
@@ -168,8 +168,7 @@ def stop(run: Run, meter: TrainingMeter) -> NoReturn:
     """
     meter.flush()
     run.save()
-    raise Interrupted(f"told to stop ({run.warned.name or 'a signal'}); saved after step {run.progress.step}; "
-                      f"the same command goes on")  # fmt: skip
+    raise told(run.warned.name, f"saved after step {run.progress.step}; {GOES_ON}")
 
 
 def tokens_of(corpus: Corpus, step: Sequence[np.ndarray]) -> int:

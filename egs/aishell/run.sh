@@ -55,13 +55,13 @@ if stage 0 "corpus: unpack the speakers' archives, join recordings and transcrip
     --out "$data/cuts" --workers "$nj"
 fi
 
-if stage 1 "features: filter banks (or what the model wants) of all parts, of the training part at three speeds (of the miniature at one)"; then
+if stage 1 "features: filter banks (or what the model wants), the training part at three speeds (the miniature at one)"; then
   speeds=()
   if [[ $mini == true ]]; then
     speeds=(--speeds 1.0)
   fi
-  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" "${speeds[@]}" --nj "$nj" \
-    --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$features"
+  "$steps/extract_features.py" --cmd "${prep_cmd[*]@Q}" --config conf/features.yaml "${feature_kind[@]}" --nj "$nj" \
+    "${speeds[@]}" --train-cuts "$data/cuts/train.jsonl" --cuts "$data"/cuts/{dev,test}.jsonl --out "$features"
 fi
 
 if stage 2 "lang: characters, with --lm word also words, in units; what of dev and test was never seen in training"; then
@@ -100,9 +100,9 @@ if stage 3 "graph: n-gram of the training transcripts' characters or words, G, H
     --grammar "$ngram/G_${lm_order}gram.safetensors" --out "$graph"
 fi
 
-# With the rate at its highest as early as for the other units, the miniature's pieces of Latin words and its syllables
+# Of the TDNN: with the rate at its highest as early as for the other units, the miniature's pieces of Latin words and its syllables
 # are learnt badly (a character error of 26 and 17 %, where it can be 5 and 2 %).
-if [[ $mini == true && ($unit == char_bpe || $unit == syllable) ]]; then
+if [[ $mini == true && $model == tdnn && ($unit == char_bpe || $unit == syllable) ]]; then
   set=(epochs=45 optim.warmup=0.3 "${set[@]}")
 fi
 

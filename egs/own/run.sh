@@ -138,11 +138,11 @@ fi
 
 experiment=$exp/${model}_$name${tag:+_$tag}
 
-# Pieces of words are learnt more slowly than phones, and Chinese characters later still, which ask for a lower rate at
+# By the TDNN pieces of words are learnt more slowly than phones, and Chinese characters later still, which ask for a lower rate at
 # the beginning.
-if [[ $mini == true && $unit == bpe ]]; then
+if [[ $mini == true && $model == tdnn && $unit == bpe ]]; then
   set=(epochs=24 "${set[@]}")
-elif [[ $mini == true && $lang == zh ]]; then
+elif [[ $mini == true && $model == tdnn && $lang == zh ]]; then
   set=(epochs=20 optim.warmup=0.3 "${set[@]}")
 fi
 

@@ -83,9 +83,9 @@ if stage 3 "graph: the corpus's 3-gram, or one of the training transcripts; G, H
     --out "$graph"
 fi
 
-# With the rate at its highest as early as for the other units, the miniature's syllables are learnt badly (a character
+# Of the TDNN: with the rate at its highest as early as for the other units, the miniature's syllables are learnt badly (a character
 # error of 33 %, where it can be 5 %).
-if [[ $mini == true && $unit == syllable ]]; then
+if [[ $mini == true && $model == tdnn && $unit == syllable ]]; then
   set=(epochs=18 optim.warmup=0.3 "${set[@]}")
 fi
 
