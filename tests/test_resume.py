@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from egret.training.signals import Interrupted
 from tiny_training import SMALL_CONFORMER, Train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +100,7 @@ def test_the_utterances_that_follow_are_those_of_an_uninterrupted_run(tmp_path: 
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trainer, "train_step", spied)
-            with contextlib.suppress(trainer.Interrupted):
+            with contextlib.suppress(Interrupted):
                 trainer.fit(run)
         return batches
 
