@@ -20,13 +20,16 @@ def alignments(
     """The scores of all ways of saying each token sequence, from every path of blanks (0) and `tokens` over the frames.
 
     `merge` is CTC proper. Without it, equal neighbours may also stay as many tokens as they are frames, as in k2's
-    modified topology.
+    modified topology, in as many ways as they can be divided among them.
     """
     found: dict[tuple[int, ...], list[float]] = {}
     for path in product([0, *tokens], repeat=len(log_probs)):
         score = sum(frame[token] for frame, token in zip(log_probs, path, strict=True))
         runs = [(token, len(list(run))) for token, run in groupby(path)]
-        spelled = [[(token,) * n for n in range(1, 2 if merge else length + 1)] for token, length in runs if token]
+        spelled = [
+            [(token,) * n for n in range(1, 2 if merge else length + 1) for _ in range(math.comb(length - 1, n - 1))]
+            for token, length in runs if token
+        ]  # fmt: skip
         for parts in product(*spelled):
             found.setdefault(sum(parts, ()), []).append(score)
     return found

@@ -59,7 +59,7 @@ def test_the_loss_on_the_middle_of_the_encoder_is_mixed_in(train: Train, tmp_pat
 
 def test_a_topology_goes_with_graph_ctc(train):
     said = train("tdnn", "--epochs", "1", "--loss", "ctc", "--topology", "modified", code=2)
-    assert "--topology goes with --loss ctc_graph, not with ctc" in said
+    assert "--topology goes with --loss ctc_graph and lf_mmi, not with ctc" in said
 
 
 @pytest.mark.parametrize(

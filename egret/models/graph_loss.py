@@ -41,29 +41,26 @@ class GraphCtcLoss:
         small = {token: number for number, token in enumerate(ids, 1)}
         graph = transcript_graph(slots, self.transcripts.pause, self.pause_probability)
         graph.arcs[:, 2] = [small.get(label, label) for label in graph.arcs[:, 2].tolist()]
-        tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(arcs.to_k2(graph))))
+        tokens = self.weighted(k2.arc_sort(k2.connect(k2.remove_epsilon(arcs.to_k2(graph)))), ids)
         topology = ctc_topology(len(ids) + 1, self.modified)
         found = k2.connect(k2.compose(topology, tokens, treat_epsilons_specially=True))
         labels = torch.tensor([0, *ids, -1], dtype=torch.int32)  # label -1 takes the last
         found.labels = labels[found.labels.long()]
         return found
 
+    def weighted(self, tokens: k2.Fsa, ids: list[int]) -> k2.Fsa:
+        """A transcript's token sequences, label n being the n-th of `ids`, with what else weighs them: nothing."""
+        return tokens
+
     def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
-        _, losses = self._longest_first(log_probs, lengths, batch)
-        return losses.sum()
+        return self.per_utterance(log_probs, lengths, batch).sum()
 
     def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
-        order, losses = self._longest_first(log_probs, lengths, batch)
-        found = torch.empty_like(losses)
-        found[order] = losses
-        return found
-
-    def _longest_first(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> tuple[Tensor, Tensor]:
-        """The order of the utterances that k2 wants, the longest first, and their losses in it, [N] each."""
         graphs = [self.graph(*each) for each in zip(batch.texts, batch.spoken, strict=True)]
-        order = torch.argsort(lengths, descending=True)
+        order = torch.argsort(lengths, descending=True)  # as k2 wants it
         segments = torch.stack([order, torch.zeros_like(order), lengths[order]], dim=1).to(torch.int32).cpu()
         dense = k2.DenseFsaVec(log_probs, segments)
         sorted_graphs = k2.create_fsa_vec([graphs[place] for place in order.tolist()]).to(log_probs.device)
         lattice = k2.intersect_dense(sorted_graphs, dense, output_beam=BEAM)
-        return order, -lattice.get_tot_scores(log_semiring=True, use_double_scores=True)
+        scores = lattice.get_tot_scores(log_semiring=True, use_double_scores=True)
+        return -scores[torch.argsort(order)]

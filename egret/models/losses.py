@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,8 +23,12 @@ class Loss(Protocol):
         """That of each utterance, [N]."""
 
 
-def make_loss(name: str, lang: Lang, topology: Topology = "auto") -> Loss:
-    """The loss of a name in TrainOptions; `topology` is that of ctc_graph.
+def make_loss(name: str, lang: Lang, topology: Topology = "auto", bigram: np.ndarray | None = None) -> Loss:
+    """The loss of a name in TrainOptions.
+
+    Args:
+      topology: of ctc_graph and lf_mmi.
+      bigram: of lf_mmi's denominator, `egret.graph.bigram.smoothed`.
 
     Raises:
       EgretError: it needs k2, which is not installed.
@@ -32,9 +37,10 @@ def make_loss(name: str, lang: Lang, topology: Topology = "auto") -> Loss:
         return ctc_loss
     try:
         from egret.models.graph_loss import GraphCtcLoss
+        from egret.models.mmi_loss import LfMmiLoss
     except ImportError as error:
         raise EgretError(f"--loss {name} needs k2 ({error}); install it, or use --loss ctc") from None
-    return GraphCtcLoss(lang, topology)
+    return GraphCtcLoss(lang, topology) if bigram is None else LfMmiLoss(lang, bigram, topology)
 
 
 class CtcLoss:

@@ -15,6 +15,7 @@ from egret.models.masking import frame_mask
 from egret.models.model import JointModel
 from egret.training.augment import spec_augment
 from egret.training.data import Batch
+from egret.training.denominator import read_bigram
 from egret.training.options import SpecAugmentOptions, TrainOptions
 
 
@@ -30,7 +31,7 @@ class Objective:
 
     def __init__(self, options: TrainOptions, lang: Lang, model: JointModel, device: torch.device) -> None:
         self.options, self.model = options, model
-        self.loss = make_loss(options.loss, lang, options.topology)
+        self.loss = make_loss(options.loss, lang, options.topology, read_bigram(options))
         self.precision = autocast(options.precision, device)
         self.truth = 1.0  # the part of the tokens that a decoder is given as they are; the trainer lowers it
 

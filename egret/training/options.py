@@ -245,11 +245,13 @@ class TrainOptions(OutOptions):
         "steps/train.py",
         default=None,
     )
-    loss: Literal["ctc", "ctc_graph"] = option(
-        "ctc", "ctc: PyTorch's; ctc_graph: k2's, over every pronunciation and optional silence"
+    loss: Literal["ctc", "ctc_graph", "lf_mmi"] = option(
+        "ctc",
+        "ctc: PyTorch's; ctc_graph: k2's, over every pronunciation and optional silence; lf_mmi: the same "
+        "against all that a bigram of the units allows",
     )
     topology: Topology = option(
-        "auto", "of ctc_graph, as of steps/compile_graph.py; auto: modified for more than 500 units"
+        "auto", "of ctc_graph and lf_mmi, as of steps/compile_graph.py; auto: modified for more than 500 units"
     )
     intermediate: float = option(
         0.0,
@@ -338,8 +340,8 @@ class TrainOptions(OutOptions):
         if self.intermediate and not has_middle(self.model):
             raise UsageError(f"--intermediate: this {self.model.encoder} has no middle; leave it out")
         self._check_decoder()
-        if self.topology != "auto" and self.loss != "ctc_graph":
-            raise UsageError(f"--topology goes with --loss ctc_graph, not with {self.loss}; leave it out")
+        if self.topology != "auto" and self.loss == "ctc":
+            raise UsageError("--topology goes with --loss ctc_graph and lf_mmi, not with ctc; leave it out")
         if self.precision == "fp16" and not self.num_gpus:
             raise UsageError("--precision fp16: not on a CPU, where PyTorch would quietly use fp32; take bf16 or fp32")
         if self.num_gpus and self.num_processes > 1:

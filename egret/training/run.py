@@ -23,6 +23,7 @@ from egret.training import checkpoints
 from egret.training.average import RunningAverage
 from egret.training.checkpoints import Progress
 from egret.training.data import Corpus
+from egret.training.denominator import make_bigram
 from egret.training.distributed import STOP, Ranks, choose_device
 from egret.training.finetune import take_weights
 from egret.training.loader import load_batches
@@ -139,6 +140,7 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     def corpora() -> tuple[Corpus, Corpus | None]:
         augmenter = Augmenter(options.augment) if options.augment.wanted() else None
         train_part = corpus(options.cuts, "train", options.max_reject_percent, augmenter)
+        make_bigram(options, train_part)
         # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
         dev_part = corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
         if dev_part and dev_part.kind != train_part.kind:

@@ -1,0 +1,69 @@
+"""Lattice-free maximum mutual information: the numerator by k2, the denominator by one matrix product a frame."""
+
+import k2
+import numpy as np
+import torch
+from torch import Tensor
+
+from egret.graph import arcs
+from egret.graph.bigram import EDGE, bigram_graph
+from egret.graph.topology import Topology
+from egret.lang.lang import Lang
+from egret.models.graph_loss import GraphCtcLoss
+from egret.models.transcribed import Transcribed
+
+
+class LfMmiLoss(GraphCtcLoss):
+    """How much less likely a transcript is than all that might have been said, both by CTC's topology and the same
+    bigram of tokens (Povey et al. 2016, "Purely sequence-trained neural networks for ASR based on lattice-free MMI";
+    with CTC's topology and from a flat start Hadian et al. 2018, "End-to-end speech recognition using lattice-free
+    MMI"). It is never below zero, for what a transcript allows is a part of all that the bigram does.
+    """
+
+    def __init__(self, lang: Lang, bigram: np.ndarray, topology: Topology = "auto") -> None:
+        super().__init__(lang, topology)
+        self.bigram, self.follows = bigram, torch.from_numpy(bigram).exp()
+
+    def weighted(self, tokens: k2.Fsa, ids: list[int]) -> k2.Fsa:
+        """Token sequences with the bigram's probabilities."""
+        return k2.arc_sort(k2.connect(k2.intersect(tokens, k2.arc_sort(arcs.to_k2(bigram_graph(self.bigram, ids))))))
+
+    def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        self.follows = self.follows.to(log_probs.device)
+        numerator = -super().per_utterance(log_probs, lengths, batch)
+        return denominator(log_probs, lengths, self.follows, self.modified) - numerator
+
+
+def denominator(log_probs: Tensor, lengths: Tensor, follows: Tensor, modified: bool = False) -> Tensor:
+    """The logarithm of the sum over every token sequence, of its probability by the bigram times that of all its
+    alignments, float64 [N].
+
+    By the forward algorithm, made one at each frame, so that no graph is quadratic in arcs for k2 to walk; on a CPU it
+    takes a twentieth of the time of k2's intersection with 37 units.
+
+    Args:
+      log_probs: [N, T, V] of lengths [N].
+      follows: probabilities of the bigram, [V, V], with EDGE for beginning and end.
+      modified: two equal neighbours need no blank between them, as in k2's modified topology.
+    """
+    chances = log_probs.exp()
+    ends = follows[:, EDGE]
+    goes_on = follows.clone()
+    goes_on[:, EDGE] = 0
+    again = torch.zeros_like(ends) if modified else goes_on.diagonal()
+    # By the last token: how likely all ways are that end in it, and in blanks after it (or in blanks at the beginning).
+    spoken = torch.zeros_like(chances[:, 0])
+    silent = torch.zeros_like(spoken)
+    silent[:, EDGE] = 1
+    total = torch.zeros(len(chances), dtype=torch.float64, device=chances.device)
+    for frame in range(chances.shape[1]):
+        inside = (frame < lengths).unsqueeze(1)
+        here = chances[:, frame]
+        both = spoken + silent
+        begun = torch.addmm(-spoken * again, both, goes_on)
+        after, pause = here * (spoken + begun), here[:, :1] * both
+        size = torch.where(inside, (after + pause).sum(dim=1, keepdim=True), 1.0)
+        spoken = torch.where(inside, after / size, spoken)
+        silent = torch.where(inside, pause / size, silent)
+        total = total + size.squeeze(1).double().log()
+    return total + ((spoken + silent) @ ends).double().log()
