@@ -173,7 +173,7 @@ class TestComputedFeatures:
     def test_an_utterance_that_would_be_too_short_for_its_tokens_stays_as_it_is(self, computed: Callable) -> None:
         assert same([computed(cut_off).load([1, 2], KEY)], [computed(None).load([1, 2])]) is False
         longer = computed(cut_off)
-        longer._output_frames = longer._output_frames // 30  # a frame of the model is a third of a second
+        longer._token_room = longer._token_room // 30  # a frame of the model is a third of a second
         assert same([longer.load([1, 2], KEY)], [computed(None).load([1, 2])])
 
     def test_dither_is_that_of_the_key_and_leaves_other_random_numbers_alone(self, tmp_path: Path, lang: Lang) -> None:

@@ -32,10 +32,10 @@ def manifest(tmp_path: Path) -> Path:
     return make_features(tmp_path / "fbank", "train", UTTERANCES, seed=1)
 
 
-def make_corpus(*manifests: Path, output_frames: Callable[[int], int] = int, percent: float = 5.0) -> Corpus:
+def make_corpus(*manifests: Path, token_room: Callable[[int], int] = int, percent: float = 5.0) -> Corpus:
     folder = manifests[0].parents[1]
     rejected = folder / "exp" / "rejected_train.jsonl"
-    return Corpus(list(manifests), Lang.read(folder / "lang"), output_frames, rejected, percent)
+    return Corpus(list(manifests), Lang.read(folder / "lang"), token_room, rejected, percent)
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ class TestASecondStart:
     def test_judges_by_the_model_that_it_is_for(self, manifest: Path) -> None:
         make_corpus(manifest)
         with pytest.raises(EgretError, match="too short for CTC: 60"):
-            make_corpus(manifest, output_frames=lambda frames: 0)
+            make_corpus(manifest, token_room=lambda frames: 0)
 
 
 def test_cuts_without_features_name_the_way_out(tmp_path: Path, manifest: Path) -> None:

@@ -1,6 +1,7 @@
 """The recurrent encoders: frames and padding, TorchScript, what they see, parameters, options."""
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_the_middle_has_the_shape_of_the_output(shape):
 
 def test_the_middle_is_the_layer_in_the_middle():
     torch.manual_seed(0)
-    stack = RecurrentStack(4, 4, 4)
+    stack = RecurrentStack(4, 4, partial(RecurrentLayer, dim=4))
     x, lengths = torch.randn(2, 7, 4), torch.tensor([7, 5])
     _, middle = stack(x, lengths)
     half = stack.blocks[1](stack.blocks[0](x, lengths), lengths)

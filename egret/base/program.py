@@ -13,7 +13,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 from egret.base.errors import EgretError, Refused, UsageError
 from egret.base.log import Meter, log, set_up_logging
 from egret.base.options import StepOptions, as_plain, command_line, defaults, of_kind, outdir, parse, runtime, walk
+from egret.base.signals import handling
 from egret.base.stamps import (
     Request,
     failure_path,
@@ -271,9 +271,10 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
     words = [*shlex.split(options.cmd), *([jobs] if jobs else []), str(job_log)]
     command = [sys.executable, str(Path(sys.argv[0]).absolute()), *_without_cmd(sys.argv[1:]), *extra]
     # The launcher keeps the lock of the folder (the only handle that it may inherit) as long as it lives.
+    # To stop is its affair, who tells its jobs; this process waits for them.
     with (
         subprocess.Popen([*words, *command], env={**os.environ, LAUNCHED: "1"}, close_fds=False) as launcher,
-        _passed_on(launcher),
+        handling(lambda number, _: launcher.send_signal(number)),
     ):
         try:
             code = launcher.wait()
@@ -287,18 +288,6 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
         with contextlib.suppress(OSError, ValueError):  # how a single job itself ended; the launcher only says: badly
             code = 2 if int(Path(f"{job_log}.status").read_text()) == UsageError.exit_code else code
         raise Launched(f"the job failed (code {code}); its log: {where}", code if code in (2, AGAIN) else 1)
-
-
-@contextlib.contextmanager
-def _passed_on(launcher: subprocess.Popen) -> Iterator[None]:
-    """A scheduler's SIGTERM or SIGUSR1 is the launcher's affair, who tells its jobs; this process waits for them."""
-    before = {number: signal.signal(number, lambda number, _: launcher.send_signal(number))
-              for number in (signal.SIGTERM, signal.SIGUSR1)}  # fmt: skip
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Launched(EgretError):

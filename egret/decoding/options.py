@@ -6,6 +6,7 @@ from pathlib import Path
 from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
 from egret.base.program import OutOptions
+from egret.models.options import MAX_RATIO
 
 METHODS = ["ctc_greedy", "attention_beam", "hlg_1best"]
 AUTO = "auto"
@@ -48,7 +49,7 @@ class AttentionOptions:
         "best on dev is taken",
         minimum=0,
     )
-    max_ratio: float = option(0.3, "most tokens, as a part of the frames of features", above=0)
+    max_ratio: float = option(MAX_RATIO, "most tokens, as a part of the frames of features", above=0)
 
 
 @dataclass(kw_only=True)

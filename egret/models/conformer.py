@@ -3,43 +3,26 @@
 Gulati et al. 2020, "Conformer: Convolution-augmented Transformer for Speech Recognition".
 """
 
+from functools import partial
 from typing import Optional
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from egret.models.attention import RelativeAttention, relative_positions
-from egret.models.masking import hidden_frames, mask_frames
+from egret.models.attention import RelativeAttention
+from egret.models.masking import mask_frames
 from egret.models.norm import NORMS, LayerNorm
 from egret.models.options import ConformerOptions
-from egret.models.subsampling import ConvSubsampling
+from egret.models.self_attention import SelfAttentionEncoder
 
 
-class Conformer(nn.Module):
+class Conformer(SelfAttentionEncoder):
     """[N, T, C] to [N, T', dim], T' = T divided by the product of the strides, rounded up at each convolution."""
 
     def __init__(self, features: int, options: ConformerOptions) -> None:
-        super().__init__()
-        self.out_dim = options.dim
-        self.strides = options.strides
-        self.chunk, self.left_chunks = options.chunk, options.left_chunks
-        self.subsampling = ConvSubsampling(features, options.channels, options.strides, options.dim)
-        self.dropout = nn.Dropout(options.dropout)
-        self.blocks = nn.ModuleList(ConformerBlock(options) for _ in range(options.layers))
-
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [N, T, C] and lengths [N] to outputs [N, T', dim], their lengths [N], and what came out of the
-        block in the middle [N, T', dim]."""
-        x, lengths = self.subsampling(x, lengths)
-        middle = x
-        x = self.dropout(x)
-        positions = relative_positions(x.shape[1], self.out_dim, x)
-        hidden = hidden_frames(lengths, x.shape[1], self.chunk, self.left_chunks)
-        for number, block in enumerate(self.blocks, 1):
-            x = block(x, lengths, positions, hidden)
-            if number == len(self.blocks) // 2:
-                middle = x
-        return x, lengths, middle
+        super().__init__(
+            features, options, partial(ConformerBlock, options), norm=nn.Identity()
+        )  # blocks have their own
 
 
 class ConformerBlock(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
 from egret.models.image_norm import ImageNorm
-from egret.models.masking import mask_frames
+from egret.models.masking import mask_frames, strided
 from egret.models.options import DcnnOptions
 from egret.models.subsampling import silence_end
 
@@ -79,5 +79,5 @@ class ConvPair(nn.Module):
         x = relu(x)
         if self.pool > 1:
             x = max_pool2d(x, self.pool, ceil_mode=True)
-            lengths = (lengths + self.pool - 1).div(self.pool, rounding_mode="floor")
+            lengths = strided(lengths, self.pool)
         return self.second_dropout(x), lengths

@@ -4,6 +4,7 @@ Amodei et al. 2015, "Deep Speech 2: End-to-End Speech Recognition in English and
 each recurrent layer, not within its sum over input and past as in the paper's section 3.2, so that any cells do.
 """
 
+from functools import partial
 from itertools import accumulate
 from operator import mul
 from typing import Optional
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from egret.models.extractors import DeepSpeechExtractor
 from egret.models.masking import mask_frames
-from egret.models.recurrent import RecurrentStack
+from egret.models.recurrent import RecurrentLayer, RecurrentStack
 from egret.models.recurrent_options import DeepSpeech2Options
 
 
@@ -40,18 +41,16 @@ class DeepSpeech2(nn.Module):
             options.norm,
             options.causal,
         )
-        self.recurrent = RecurrentStack(
-            self.convolutions.out_dim,
-            options.dim,
-            options.layers,
-            options.norm,
-            options.dropout,
+        layer = partial(
+            RecurrentLayer,
+            dim=options.dim,
             cell=options.cell,
             bidirectional=options.bidirectional,
             directions=options.directions,
             shared=options.shared,
             activation=options.rnn_activation,
         )
+        self.recurrent = RecurrentStack(self.convolutions.out_dim, options.layers, layer, options.norm, options.dropout)
         self.out_dim = self.recurrent.out_dim
         self.row = RowConvolution(self.out_dim, options.row_convolution) if options.row_convolution else None
 

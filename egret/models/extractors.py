@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from egret.models.image_norm import ImageNorm
-from egret.models.masking import frame_mask, mask_frames
+from egret.models.masking import frame_mask, mask_frames, mask_images, strided
 from egret.models.norm import LayerNorm
 from egret.models.recurrent import ACTIVATIONS
 
@@ -121,7 +121,7 @@ class WideConvolution(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x = functional.pad(x.transpose(2, 3).contiguous(), (self.before, self.after))
         x = self.convolution(x).transpose(2, 3)
-        lengths = torch.div(lengths + self.stride - 1, self.stride, rounding_mode="floor")
+        lengths = strided(lengths, self.stride)
         return self.activation(self.norm(x, lengths)), lengths
 
 
@@ -143,5 +143,5 @@ def masked_pool(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     itself. Beyond each utterance's end there are zeros."""
     outside = ~frame_mask(lengths, x.shape[2])[:, None, :, None]
     x = functional.max_pool2d(x.masked_fill(outside, -1e4), 2, ceil_mode=True)
-    lengths = torch.div(lengths + 1, 2, rounding_mode="floor")
-    return x * frame_mask(lengths, x.shape[2])[:, None, :, None], lengths
+    lengths = strided(lengths, 2)
+    return mask_images(x, lengths), lengths

@@ -3,10 +3,12 @@
 from functools import lru_cache
 
 import k2
+import numpy as np
 import torch
 from torch import Tensor
 
 from egret.graph import arcs
+from egret.graph.bigram import bigram_graph
 from egret.graph.hlg import ctc_topology
 from egret.graph.lexicon_graph import transcript_graph
 from egret.graph.topology import Topology, is_modified
@@ -27,7 +29,9 @@ class GraphCtcLoss:
     they are the only ones. Paths worse than the best by more than BEAM are left out of the sum.
     """
 
-    def __init__(self, lang: Lang, topology: Topology = "auto") -> None:
+    def __init__(self, lang: Lang, topology: Topology = "auto", bigram: np.ndarray | None = None) -> None:
+        """With `bigram`, of `egret.graph.bigram`, it weighs the token sequences besides."""
+        self.bigram = bigram
         self.transcripts = Transcripts(lang)
         self.pause_probability = lang.about["silence"]["probability"] if lang.silence else 0.0
         self.modified = is_modified(topology, len(lang.units))
@@ -41,16 +45,15 @@ class GraphCtcLoss:
         small = {token: number for number, token in enumerate(ids, 1)}
         graph = transcript_graph(slots, self.transcripts.pause, self.pause_probability)
         graph.arcs[:, 2] = [small.get(label, label) for label in graph.arcs[:, 2].tolist()]
-        tokens = self.weighted(k2.arc_sort(k2.connect(k2.remove_epsilon(arcs.to_k2(graph)))), ids)
+        tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(arcs.to_k2(graph))))
+        if self.bigram is not None:
+            weights = k2.arc_sort(arcs.to_k2(bigram_graph(self.bigram, ids)))
+            tokens = k2.arc_sort(k2.connect(k2.intersect(tokens, weights)))
         topology = ctc_topology(len(ids) + 1, self.modified)
         found = k2.connect(k2.compose(topology, tokens, treat_epsilons_specially=True))
         labels = torch.tensor([0, *ids, -1], dtype=torch.int32)  # label -1 takes the last
         found.labels = labels[found.labels.long()]
         return found
-
-    def weighted(self, tokens: k2.Fsa, ids: list[int]) -> k2.Fsa:
-        """A transcript's token sequences, label n being the n-th of `ids`, with what else weighs them: nothing."""
-        return tokens
 
     def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
         return self.per_utterance(log_probs, lengths, batch).sum()

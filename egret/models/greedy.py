@@ -5,10 +5,9 @@ from torch import Tensor
 
 from egret.models.decoder import BLANK, END
 from egret.models.model import JointModel
+from egret.models.options import MAX_RATIO
 from egret.models.speller import Speller
 from egret.models.transformer_decoder import TransformerDecoder
-
-MAX_RATIO = 0.3  # tokens to a frame of features: nobody says more than 30 a second
 
 
 def greedy(model: JointModel, x: Tensor, lengths: Tensor, frames: Tensor) -> list[tuple[list[int], float]]:

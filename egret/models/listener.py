@@ -3,12 +3,11 @@
 Chan et al. 2015, "Listen, Attend and Spell", section 3.1; with convolutions below as in Hori et al. 2017.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from egret.models.extractors import DeepSpeechExtractor, VggExtractor
-from egret.models.masking import mask_frames
+from egret.models.masking import mask_frames, strided
 from egret.models.recurrent import RecurrentBlock, RecurrentLayer
 from egret.models.recurrent_options import ListenerOptions
 
@@ -58,4 +57,4 @@ def join_pairs(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     joined with zeros."""
     x = mask_frames(x, lengths)
     x = functional.pad(x, (0, 0, 0, x.shape[1] % 2))
-    return x.reshape(x.shape[0], x.shape[1] // 2, 2 * x.shape[2]), torch.div(lengths + 1, 2, rounding_mode="floor")
+    return x.reshape(x.shape[0], x.shape[1] // 2, 2 * x.shape[2]), strided(lengths, 2)

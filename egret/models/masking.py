@@ -14,6 +14,16 @@ def mask_frames(x: Tensor, lengths: Tensor) -> Tensor:
     return x * frame_mask(lengths, x.shape[1]).unsqueeze(2)
 
 
+def mask_images(x: Tensor, lengths: Tensor) -> Tensor:
+    """[N, C, T, F] with zeros beyond each utterance's end."""
+    return x * frame_mask(lengths, x.shape[2]).unsqueeze(1).unsqueeze(3)
+
+
+def strided(lengths: Tensor, stride: int) -> Tensor:
+    """Lengths divided by a stride, rounded up."""
+    return torch.div(lengths + stride - 1, stride, rounding_mode="floor")
+
+
 def hidden_frames(lengths: Tensor, frames: int, chunk: int, left_chunks: int) -> Tensor:
     """Which frames self-attention must not see: bool [N, 1, T] without chunks, [N, T, T] with them.
 

@@ -1,19 +1,17 @@
 """Lattice-free maximum mutual information: the numerator by k2, the denominator by one matrix product a frame."""
 
-import k2
 import numpy as np
 import torch
 from torch import Tensor
 
-from egret.graph import arcs
-from egret.graph.bigram import EDGE, bigram_graph
+from egret.graph.bigram import EDGE
 from egret.graph.topology import Topology
 from egret.lang.lang import Lang
 from egret.models.graph_loss import GraphCtcLoss
 from egret.models.transcribed import Transcribed
 
 
-class LfMmiLoss(GraphCtcLoss):
+class LfMmiLoss:
     """How much less likely a transcript is than all that might have been said, both by CTC's topology and the same
     bigram of tokens (Povey et al. 2016, "Purely sequence-trained neural networks for ASR based on lattice-free MMI";
     with CTC's topology and from a flat start Hadian et al. 2018, "End-to-end speech recognition using lattice-free
@@ -21,17 +19,16 @@ class LfMmiLoss(GraphCtcLoss):
     """
 
     def __init__(self, lang: Lang, bigram: np.ndarray, topology: Topology = "auto") -> None:
-        super().__init__(lang, topology)
-        self.bigram, self.follows = bigram, torch.from_numpy(bigram).exp()
+        self.numerator = GraphCtcLoss(lang, topology, bigram)
+        self.follows = torch.from_numpy(bigram).exp()
 
-    def weighted(self, tokens: k2.Fsa, ids: list[int]) -> k2.Fsa:
-        """Token sequences with the bigram's probabilities."""
-        return k2.arc_sort(k2.connect(k2.intersect(tokens, k2.arc_sort(arcs.to_k2(bigram_graph(self.bigram, ids))))))
+    def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        return self.per_utterance(log_probs, lengths, batch).sum()
 
     def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
         self.follows = self.follows.to(log_probs.device)
-        numerator = -super().per_utterance(log_probs, lengths, batch)
-        return denominator(log_probs, lengths, self.follows, self.modified) - numerator
+        of_all = denominator(log_probs, lengths, self.follows, self.numerator.modified)
+        return of_all + self.numerator.per_utterance(log_probs, lengths, batch)
 
 
 def denominator(log_probs: Tensor, lengths: Tensor, follows: Tensor, modified: bool = False) -> Tensor:

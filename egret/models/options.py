@@ -5,8 +5,11 @@ from typing import Literal
 
 from egret.base.errors import UsageError
 from egret.base.options import group, option
+from egret.models.chunk_options import ChunkOptions
 from egret.models.recurrent_options import DeepSpeech2Options, ListenerOptions, TdnnLstmOptions
 from egret.models.zipformer_options import ZipformerOptions
+
+MAX_RATIO = 0.3  # a decoder's tokens to a frame of features: nobody says more than 30 a second
 
 
 @dataclass(kw_only=True)
@@ -28,7 +31,7 @@ class TdnnOptions:
 
 
 @dataclass(kw_only=True)
-class SelfAttentionOptions:
+class SelfAttentionOptions(ChunkOptions):
     """What encoders of blocks with self-attention have in common."""
 
     dim: int = option(256, "width of each block", minimum=2)
@@ -39,24 +42,13 @@ class SelfAttentionOptions:
     strides: list[int] = option([2, 2], "frames from one output to the next; product: subsampling", minimum=1)
     dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
     attention_dropout: float = option(0.1, "probability, of attention weights", minimum=0, maximum=0.99)
-    chunk: int = option(
-        0, "for streaming: frames of the output that are seen together, and none after them; 0: the whole utterance",
-        minimum=0,
-    )  # fmt: skip
-    left_chunks: int = option(-1, "of --chunk, chunks that are seen before it; -1: all", minimum=-1)
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise UsageError(f"{self.name()}: dim {self.dim} does not divide by heads {self.heads}")
         if not self.strides:
             raise UsageError(f"{self.name()}.strides: one number for each convolution, and at least one")
-        if self.left_chunks >= 0 and not self.chunk:
-            raise UsageError(f"{self.name()}.left-chunks goes with chunk, which is 0; set it, or leave this out")
-
-    @classmethod
-    def name(cls) -> str:
-        """The group, as in messages."""
-        return f"--model.{cls.__name__.removesuffix('Options').lower()}"
+        super().__post_init__()
 
 
 @dataclass(kw_only=True)

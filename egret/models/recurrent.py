@@ -34,29 +34,24 @@ class RecurrentStack(nn.Module):
     """Recurrent layers, each followed by normalisation and dropout.
 
     Args:
+      make: a layer for inputs of a width.
       norm: `layer`, `batch` or `none`.
       residual: each layer is added to what came in (`inputs` must be its output's width).
-      others: what RecurrentLayer takes.
     """
 
     def __init__(
         self,
         inputs: int,
-        dim: int,
         layers: int,
+        make: Callable[[int], "RecurrentLayer"],
         norm: str = "none",
         dropout: float = 0.0,
         residual: bool = False,
-        cell: Cell = "lstm",
-        bidirectional: bool = True,
-        directions: Directions = "sum",
-        shared: bool = False,
-        activation: str = "tanh",
     ) -> None:
         super().__init__()
         blocks = []
         for _ in range(layers):
-            layer = RecurrentLayer(inputs, dim, cell, bidirectional, directions, shared, activation)
+            layer = make(inputs)
             blocks.append(RecurrentBlock(layer, norm, dropout, residual))
             inputs = layer.out_dim
         self.out_dim = inputs

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from egret.models.masking import mask_frames
+from egret.models.masking import mask_frames, strided
 
 
 class ConvSubsampling(nn.Module):
@@ -27,7 +27,7 @@ class ConvSubsampling(nn.Module):
         for number, convolution in enumerate(self.convolutions):
             stride = self.strides[number]
             x = convolution(x)
-            lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
+            lengths = strided(lengths, stride)
             x = silence_end(x, lengths).relu_()
         return self.linear(x.transpose(1, 2).flatten(2)), lengths
 

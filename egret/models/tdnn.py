@@ -6,7 +6,7 @@ Waibel et al. 1989; in the form of Peddinti, Povey and Khudanpur 2015: dilated a
 import torch
 from torch import Tensor, nn
 
-from egret.models.masking import mask_frames
+from egret.models.masking import mask_frames, strided
 from egret.models.norm import NORMS
 from egret.models.options import TdnnOptions
 
@@ -32,6 +32,6 @@ class Tdnn(nn.Module):
         for number, (conv, norm) in enumerate(zip(self.layers, self.norms)):
             stride = self.strides[number]
             x = conv(mask_frames(x, lengths).transpose(1, 2)).transpose(1, 2)
-            lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
+            lengths = strided(lengths, stride)
             x = self.dropout(torch.relu(norm(x, lengths)))
         return x, lengths, None

@@ -4,12 +4,13 @@ Peddinti et al. 2018, "Low latency acoustic modeling using temporal convolution 
 below, recurrent layers with residual connections above.
 """
 
+from functools import partial
 from typing import Optional
 
 from torch import Tensor, nn
 
 from egret.models.options import TdnnOptions
-from egret.models.recurrent import RecurrentStack
+from egret.models.recurrent import RecurrentLayer, RecurrentStack
 from egret.models.recurrent_options import TdnnLstmOptions
 from egret.models.tdnn import Tdnn
 
@@ -30,14 +31,9 @@ class TdnnLstm(nn.Module):
             dropout=options.dropout,
         )
         self.tdnn = Tdnn(features, shape)
+        layer = partial(RecurrentLayer, dim=options.dim, bidirectional=options.bidirectional)
         self.recurrent = RecurrentStack(
-            options.dim,
-            options.dim,
-            options.layers,
-            options.norm,
-            options.dropout,
-            residual=True,
-            bidirectional=options.bidirectional,
+            options.dim, options.layers, layer, options.norm, options.dropout, residual=True
         )
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Optional[Tensor]]:

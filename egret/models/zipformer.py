@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from egret.models.masking import frame_mask, hidden_frames, mask_frames
+from egret.models.masking import hidden_frames, mask_frames, mask_images, strided
 from egret.models.zipformer_modules import (
     AttentionWeights,
     BiasNorm,
@@ -107,11 +107,11 @@ class ConvEmbedding(nn.Module):
         x = functional.pad(mask_frames(x, lengths), [0, self.filled])
         x = self.later(x.unsqueeze(1), 1)
         x = swoosh_r(self.cut(self.convolution1(x), 1))
-        x = swoosh_r(self.convolution2(silent_end(x, lengths)))
-        lengths = torch.div(lengths + 1, 2, rounding_mode="floor")
-        x = swoosh_r(self.cut(self.convolution3(self.later(silent_end(x, lengths), 1)), 1))
+        x = swoosh_r(self.convolution2(mask_images(x, lengths)))
+        lengths = strided(lengths, 2)
+        x = swoosh_r(self.cut(self.convolution3(self.later(mask_images(x, lengths), 1)), 1))
         # Channels last: half the time on a CPU, and the pointwise convolutions are then products.
-        x = silent_end(x, lengths).contiguous(memory_format=torch.channels_last)
+        x = mask_images(x, lengths).contiguous(memory_format=torch.channels_last)
         wide = self.widen(self.cut(self.depthwise(self.later(x, 3)), 3).permute(0, 2, 3, 1))
         x = x.permute(0, 2, 3, 1) + self.narrow(swoosh_l(wide))
         return self.dropout(self.norm(self.linear(x.flatten(2)))), lengths
@@ -124,11 +124,6 @@ class ConvEmbedding(nn.Module):
     def cut(self, x: Tensor, frames: int) -> Tensor:
         """The convolution's output without the frames by which that has made it longer."""
         return x[:, :, :-frames] if self.causal else x
-
-
-def silent_end(x: Tensor, lengths: Tensor) -> Tensor:
-    """[N, C, T, F] with zeros beyond each utterance's end."""
-    return x * frame_mask(lengths, x.shape[2]).unsqueeze(1).unsqueeze(3)
 
 
 class Stack(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from egret.models.attention import shift
 from egret.models.conformer import depthwise
-from egret.models.masking import frame_mask, mask_frames
+from egret.models.masking import frame_mask, mask_frames, strided
 
 
 class _Swoosh(torch.autograd.Function):
@@ -95,7 +95,7 @@ class Downsample(nn.Module):
         weight = self.weight.softmax(0) * inside
         weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1e-9)
         x = (x.view(batch, groups, self.stride, dim) * weight.unsqueeze(3)).sum(dim=2)
-        return x, torch.div(lengths + self.stride - 1, self.stride, rounding_mode="floor")
+        return x, strided(lengths, self.stride)
 
 
 class FeedForward(nn.Sequential):

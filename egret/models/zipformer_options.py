@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from egret.base.errors import UsageError
 from egret.base.options import option
+from egret.models.chunk_options import ChunkOptions
 
 
 @dataclass(kw_only=True)
-class ZipformerOptions:
+class ZipformerOptions(ChunkOptions):
     """A zipformer; the defaults are the paper's size S."""
 
     dims: list[int] = option([192, 256, 256, 256, 256, 256], "width of the blocks of each stack", minimum=1)
@@ -33,11 +34,6 @@ class ZipformerOptions:
     )
     dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
     attention_dropout: float = option(0.0, "probability, of attention weights", minimum=0, maximum=0.99)
-    chunk: int = option(
-        0, "for streaming: frames of the output that are seen together, and none after them; 0: the whole utterance",
-        minimum=0,
-    )  # fmt: skip
-    left_chunks: int = option(-1, "of --chunk, chunks that are seen before it; -1: all", minimum=-1)
 
     def __post_init__(self) -> None:
         lists = (self.layers, self.downsampling, self.feed_forward, self.heads, self.kernels)
@@ -55,5 +51,4 @@ class ZipformerOptions:
                 f"--model.zipformer.chunk {self.chunk}: of twice as many frames (50 a second) each stack makes whole "
                 f"ones of its own; take a number whose double divides by {math.lcm(*self.downsampling)}"
             )
-        if self.left_chunks >= 0 and not self.chunk:
-            raise UsageError("--model.zipformer.left-chunks goes with chunk, which is 0; set it, or leave this out")
+        super().__post_init__()

@@ -12,8 +12,9 @@ from egret.base.errors import EgretError
 from egret.features.batching import STORED, Inputs, load_batch
 from egret.models.attention import RelativeAttention, attention_weights
 from egret.models.cross_attention import AdditiveAttention, DotAttention
-from egret.models.greedy import MAX_RATIO, decoder_greedy, most_tokens
+from egret.models.greedy import decoder_greedy, most_tokens
 from egret.models.model import JointModel
+from egret.models.options import MAX_RATIO
 from egret.models.zipformer_modules import AttentionWeights
 from egret.report.html import Markup, data_uri, el
 from egret.report.png import heat_map

@@ -88,7 +88,7 @@ class Corpus:
         self,
         manifests: Sequence[Path],
         lang: Lang,
-        output_frames: Callable[[int], int],
+        token_room: Callable[[int], int],
         rejected: Path,
         max_reject_percent: float,
         inputs: Inputs = STORED,
@@ -99,7 +99,7 @@ class Corpus:
 
         Args:
           manifests: of cuts, or folders of Lhotse's Shar format.
-          output_frames: frames that the model gives for so many, of which CTC needs enough.
+          token_room: how many tokens and repeats the model has room for in so many frames of features.
           again: this program has opened it before, and said what is in it.
 
         Raises:
@@ -116,8 +116,8 @@ class Corpus:
         self.features, self.kind = self._size(surveys)
         longest = max((int(found.frames.max(initial=0)) for found in surveys), default=0)
         # As a list and not as the function, which workers would get with the model that it is a method of.
-        self._output_frames = np.array([output_frames(frames) for frames in range(longest + 1)])
-        usable = [(found.tokens > 0) & (self._output_frames[found.frames] >= found.due) for found in surveys]
+        self._token_room = np.array([token_room(frames) for frames in range(longest + 1)])
+        usable = [(found.tokens > 0) & (self._token_room[found.frames] >= found.due) for found in surveys]
         self.table = self._table(surveys, usable)
         dropped = [row for number in range(len(surveys)) for row in self._dropped(number, surveys[number], usable)]
         if not again:
@@ -147,7 +147,7 @@ class Corpus:
         ids = self.indexes[number].ids
         short = np.flatnonzero((found.tokens > 0) & ~usable[number])
         rows = found.unusable + [
-            (int(place), "too short for CTC", f"{self._output_frames[found.frames[place]]} frames for "
+            (int(place), "too short for CTC", f"{self._token_room[found.frames[place]]} frames for "
              f"{found.due[place]} tokens and repeats") for place in short
         ]  # fmt: skip
         return [{"id": ids[place], "reason": reason, "detail": detail} for place, reason, detail in sorted(rows)]
@@ -204,7 +204,7 @@ class Corpus:
         before = copies if len(copies) else [0] * len(rows)
         keys = [[*key, int(row), int(copy)] for row, copy in zip(rows, before, strict=True)] if key else []
         randoms = list(map(np.random.default_rng, keys))
-        fewest = np.searchsorted(self._output_frames, [frames_due(target) for target in targets])
+        fewest = np.searchsorted(self._token_room, [frames_due(target) for target in targets])
         features, lengths = load_batch(cuts, self.inputs, randoms, fewest.tolist())
         return Batch(
             ids=[cut["id"] for cut in cuts],

@@ -23,6 +23,7 @@ from torch import Tensor, distributed
 from egret.base.errors import EgretError, UsageError
 from egret.base.files import read_json
 from egret.base.program import AGAIN
+from egret.base.signals import handling
 from egret.models.model import STATISTICS
 from egret.training.options import TrainOptions
 from egret.training.signals import Interrupted
@@ -240,13 +241,10 @@ def passed_on(process: subprocess.Popen, stop: Path) -> Iterator[None]:
     def ask(number: int, frame: Any) -> None:
         stop.write_text(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handling(ask):
+        try:
+            yield
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from egret.base.errors import EgretError
 from egret.base.program import AGAIN
+from egret.base.signals import handle, handling
 
-WARNINGS = (signal.SIGTERM, signal.SIGUSR1)
 GOES_ON = "the same command goes on"
 
 
@@ -25,11 +24,11 @@ class Warned:
 
     def __init__(self, file: Path | None) -> None:
         self.file, self.name = file, ""
-        self.before: dict[signal.Signals, Any] = {}
+        self.put_back: Callable[[], None] | None = None
 
     def listen(self) -> None:
         """From now on signals only leave word here."""
-        self.before = self.before or _handled(self._hear)
+        self.put_back = self.put_back or handle(self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.name = signal.Signals(number).name
@@ -41,8 +40,9 @@ class Warned:
 
     def ignore(self) -> None:
         """Signals do again what they did before."""
-        _put_back(self.before)
-        self.before = {}
+        if self.put_back:
+            self.put_back()
+        self.put_back = None
 
 
 @contextmanager
@@ -59,29 +59,17 @@ def ending_at_once(advice: str = GOES_ON) -> Iterator[None]:
         came.append(signal.Signals(number).name)
         raise told(came[0], advice)
 
-    before = _handled(end)
-    try:
-        yield
-    except Exception as error:
-        if came:  # a library in whose midst it came may have made another error of it
-            raise told(came[0], advice) from None
-        if "KeyboardInterrupt" in str(error):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        _put_back(before)
+    with handling(end):
+        try:
+            yield
+        except Exception as error:
+            if came:  # a library in whose midst it came may have made another error of it
+                raise told(came[0], advice) from None
+            if "KeyboardInterrupt" in str(error):
+                raise KeyboardInterrupt from None
+            raise
 
 
 def told(name: str, advice: str = GOES_ON) -> Interrupted:
     """The end of what had nothing to save when a signal came."""
     return Interrupted(f"told to stop ({name or 'a signal'}); {advice}")
-
-
-def _handled(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
-    """Let signals be handled so; returns how they were before."""
-    return {number: signal.signal(number, handler) for number in WARNINGS}
-
-
-def _put_back(handlers: dict[signal.Signals, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
