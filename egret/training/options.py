@@ -72,7 +72,11 @@ class OptimOptions:
     clip_norm: float = option(5.0, "largest norm of the gradient; 0: any", minimum=0)
     clip_value: float = option(0.0, "largest absolute value in the gradient, after its norm; 0: any", minimum=0)
     init: Literal["default", "uniform", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal"] = (
-        option("default", "how weights begin, not biases and norms; default: as the layers themselves choose")
+        option(
+            "default",
+            "how weights begin, not biases and norms; default: as the layers themselves choose, "
+            "some of a zipformer's smaller than others",
+        )
     )
     init_range: float = option(0.08, "uniform: weights begin between minus and plus this", above=0)
 
