@@ -137,3 +137,15 @@ def test_without_k2_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "k2", None)
     with pytest.raises(Exception, match=r"--loss lf_mmi needs k2 .*use --loss ctc"):
         make_loss("lf_mmi", lang, bigram=random_bigram(len(lang.units)))
+
+
+@pytest.mark.k2
+def test_a_share_of_the_loss_may_be_ctc(k2, tmp_path, train: Train):
+    lang = make_lang(tmp_path / "said", LEXICON, "SIL", 0.3)
+    log_probs, lengths = random_log_probs(5, LENGTHS, lang)
+    batch, bigram = transcribed(lang, TEXTS), random_bigram(len(lang.units))
+    found = [make_loss("lf_mmi", lang, bigram=bigram, ctc_share=share)(log_probs, lengths, batch).item()
+             for share in (0.0, 0.25)]  # fmt: skip
+    ctc = make_loss("ctc_graph", lang)(log_probs, lengths, batch).item()
+    assert found[1] == pytest.approx(0.75 * found[0] + 0.25 * ctc, abs=1e-3)
+    assert "--ctc-share goes with --loss lf_mmi" in train("exp", "--ctc-share", "0.1", code=2)

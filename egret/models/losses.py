@@ -23,12 +23,14 @@ class Loss(Protocol):
         """That of each utterance, [N]."""
 
 
-def make_loss(name: str, lang: Lang, topology: Topology = "auto", bigram: np.ndarray | None = None) -> Loss:
+def make_loss(
+    name: str, lang: Lang, topology: Topology = "auto", bigram: np.ndarray | None = None, ctc_share: float = 0.0
+) -> Loss:
     """The loss of a name in TrainOptions.
 
     Args:
       topology: of ctc_graph and lf_mmi.
-      bigram: of lf_mmi's denominator, `egret.graph.bigram.smoothed`.
+      bigram, ctc_share: of lf_mmi: that of its denominator, `egret.graph.bigram.smoothed`; and CTC's part in it.
 
     Raises:
       EgretError: it needs k2, which is not installed.
@@ -40,7 +42,7 @@ def make_loss(name: str, lang: Lang, topology: Topology = "auto", bigram: np.nda
         from egret.models.mmi_loss import LfMmiLoss
     except ImportError as error:
         raise EgretError(f"--loss {name} needs k2 ({error}); install it, or use --loss ctc") from None
-    return GraphCtcLoss(lang, topology) if bigram is None else LfMmiLoss(lang, bigram, topology)
+    return GraphCtcLoss(lang, topology) if bigram is None else LfMmiLoss(lang, bigram, topology, ctc_share)
 
 
 class CtcLoss:

@@ -16,10 +16,14 @@ class LfMmiLoss:
     bigram of tokens (Povey et al. 2016, "Purely sequence-trained neural networks for ASR based on lattice-free MMI";
     with CTC's topology and from a flat start Hadian et al. 2018, "End-to-end speech recognition using lattice-free
     MMI"). It is never below zero, for what a transcript allows is a part of all that the bigram does.
+
+    What all sequences share does not matter to it: the best token of a frame by itself is of little meaning then. A
+    `ctc_share` of the loss is CTC over the same graphs, which keeps it one, as cross entropy does in the paper.
     """
 
-    def __init__(self, lang: Lang, bigram: np.ndarray, topology: Topology = "auto") -> None:
+    def __init__(self, lang: Lang, bigram: np.ndarray, topology: Topology = "auto", ctc_share: float = 0.0) -> None:
         self.numerator = GraphCtcLoss(lang, topology, bigram)
+        self.ctc, self.ctc_share = GraphCtcLoss(lang, topology), ctc_share
         self.follows = torch.from_numpy(bigram).exp()
 
     def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
@@ -28,7 +32,10 @@ class LfMmiLoss:
     def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
         self.follows = self.follows.to(log_probs.device)
         of_all = denominator(log_probs, lengths, self.follows, self.numerator.modified)
-        return of_all + self.numerator.per_utterance(log_probs, lengths, batch)
+        loss = of_all + self.numerator.per_utterance(log_probs, lengths, batch)
+        if not self.ctc_share:
+            return loss
+        return (1 - self.ctc_share) * loss + self.ctc_share * self.ctc.per_utterance(log_probs, lengths, batch)
 
 
 def denominator(log_probs: Tensor, lengths: Tensor, follows: Tensor, modified: bool = False) -> Tensor:

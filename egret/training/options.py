@@ -257,6 +257,10 @@ class TrainOptions(OutOptions):
     topology: Topology = option(
         "auto", "of ctc_graph and lf_mmi, as of steps/compile_graph.py; auto: modified for more than 500 units"
     )
+    ctc_share: float = option(
+        0.0, "of lf_mmi: the part of the loss that is ctc_graph, for outputs of a meaning without the decoding graph",
+        minimum=0, maximum=0.9,
+    )  # fmt: skip
     intermediate: float = option(
         0.0,
         "weight of the same loss on the middle of the encoder; 0: none",
@@ -346,6 +350,8 @@ class TrainOptions(OutOptions):
         self._check_decoder()
         if self.topology != "auto" and self.loss == "ctc":
             raise UsageError("--topology goes with --loss ctc_graph and lf_mmi, not with ctc; leave it out")
+        if self.ctc_share and self.loss != "lf_mmi":
+            raise UsageError(f"--ctc-share goes with --loss lf_mmi, not with {self.loss}; leave it out")
         if self.precision == "fp16" and not self.num_gpus:
             raise UsageError("--precision fp16: not on a CPU, where PyTorch would quietly use fp32; take bf16 or fp32")
         if self.num_gpus and self.num_processes > 1:
