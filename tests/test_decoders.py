@@ -12,6 +12,7 @@ from egret.models.greedy import MAX_RATIO, greedy, most_tokens
 from egret.models.model import JointModel
 from egret.models.options import ModelOptions, SpellerOptions, TdnnOptions, TransformerDecoderOptions
 from egret.training.options import TeacherOptions
+from noise import noise_batch
 
 FEATURES, TOKENS = 6, 7
 LENGTHS = [21, 9, 1, 16]
@@ -35,9 +36,7 @@ def make_model(decoder: dict, ctc_weight: float = 0.3, seed: int = 0, sure: floa
 
 
 def make_batch(lengths=LENGTHS, padding: float = 0.0):
-    torch.manual_seed(1)
-    features = [torch.randn(length, FEATURES) for length in lengths]
-    return torch.nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=padding), torch.tensor(lengths)
+    return noise_batch(lengths, FEATURES, padding=padding)
 
 
 TARGETS = [[3, 4, 5, 3, 3], [6, 2], [], [4, 4, 4, 4]]

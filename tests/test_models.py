@@ -16,6 +16,7 @@ from egret.models.model import ENCODERS, JointModel, count_parameters
 from egret.models.norm import BatchNorm
 from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions, TransformerOptions
 from folders import make_experiment, make_lang
+from noise import noise_batch
 
 FEATURES, TOKENS = 6, 7
 LENGTHS = [31, 17, 1, 8, 30]
@@ -60,9 +61,7 @@ def make_model(shape: dict, seed: int = 0) -> JointModel:
 
 
 def make_batch(seed: int = 0, padding: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-    torch.manual_seed(seed)
-    features = [torch.randn(length, FEATURES) for length in LENGTHS]
-    return torch.nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=padding), torch.tensor(LENGTHS)
+    return noise_batch(LENGTHS, FEATURES, seed, padding)
 
 
 # What comes out

@@ -19,6 +19,7 @@ from egret.models.model import count_parameters
 from egret.models.recurrent import RecurrentLayer, RecurrentStack, reorder, turned
 from egret.models.recurrent_options import DeepSpeech2Options, ListenerOptions, TdnnLstmOptions
 from egret.models.tdnn_lstm import TdnnLstm
+from noise import noise_batch
 
 FEATURES = 13
 LENGTHS = [31, 17, 1, 8, 30]
@@ -61,10 +62,8 @@ def make_encoder(shape: str, training: bool = False) -> nn.Module:
 
 
 def make_batch(padding: float = 0.0, more: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    torch.manual_seed(1)
-    features = [torch.randn(length, FEATURES) for length in LENGTHS]
-    x = nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=padding)
-    return nn.functional.pad(x, (0, 0, 0, more), value=padding), torch.tensor(LENGTHS)
+    x, lengths = noise_batch(LENGTHS, FEATURES, padding=padding)
+    return nn.functional.pad(x, (0, 0, 0, more), value=padding), lengths
 
 
 # Frames and padding

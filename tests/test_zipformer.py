@@ -29,6 +29,7 @@ from egret.models.zipformer_modules import (
 )
 from egret.models.zipformer_options import ZipformerOptions
 from egret.training.options import TrainOptions
+from noise import noise_batch
 
 PRESETS = Path(__file__).resolve().parents[1] / "conf" / "models"
 FEATURES = 8
@@ -62,9 +63,7 @@ def make(shape: dict) -> Zipformer:
 
 
 def batch(padding: float = 0.0, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    torch.manual_seed(seed)
-    features = [torch.randn(length, FEATURES) for length in LENGTHS]
-    return torch.nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=padding), torch.tensor(LENGTHS)
+    return noise_batch(LENGTHS, FEATURES, seed, padding)
 
 
 # The whole encoder
