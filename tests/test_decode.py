@@ -394,7 +394,7 @@ def test_auto_searches_the_graph_that_is_given(graph, project, decode):
 @pytest.mark.parametrize(
     ("decoder", "ctc_weight", "method", "says"),
     [
-        ("none", None, "attention_beam", "has no attention decoder; use ctc_greedy or hlg_1best, or train with"),
+        ("none", None, "attention_beam", "has no attention decoder; use ctc_greedy, or train with"),
         ("speller", 0.0, "ctc_greedy", "has no CTC; use attention_beam, or train with"),
     ],
 )

@@ -1,9 +1,8 @@
 """Recognise a part: batches through the encoder once, then through every method and setting asked for."""
 
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,41 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egret.base.errors import EgretError, UsageError, first_few, nearest
+from egret.base.errors import EgretError, first_few
 from egret.base.files import digest
 from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts
-from egret.decoding.attention_beam import Spelled, attention_beam
-from egret.decoding.options import AUTO, METHODS, AttentionOptions, DecodeOptions
+from egret.decoding.options import DecodeOptions
+from egret.decoding.searches import Context, Encoded, Search, make_search, methods
 from egret.features.batching import Inputs, load_batch
 from egret.features.extractor import name_of
 from egret.features.made import kind_trained_on
 from egret.features.normalise import Kind, make_normaliser
 from egret.lang.lang import Lang
 from egret.models.files import load_model
-from egret.models.greedy import ctc_greedy, most_tokens
 from egret.models.model import JointModel
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What the encoder makes of a batch: its output [N, T, D], lengths [N], and CTC's log probabilities [N, T, V]; the
-    features' lengths [N]."""
-
-    x: Tensor
-    lengths: Tensor
-    frames: Tensor
-    log_probs: Tensor | None
-
-    @property
-    def ctc(self) -> tuple[Tensor, Tensor]:
-        """Log probabilities and lengths; refuse_without sees to it that there are some."""
-        assert self.log_probs is not None
-        return self.log_probs, self.lengths
-
-
-# (what the encoder made of a batch, one setting of the method) -> N hypotheses
-Search = Callable[[Encoded, dict[str, Any]], list[dict[str, Any]]]
 
 
 @dataclass
@@ -81,19 +58,11 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
     lang = Lang.read(options.lang)
     model, config = load_model(options.experiment, options.weights)
     refuse_other_units(options.experiment, config, lang)
+    context = Context(options, model, lang)
     searches: dict[str, Search] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
     for method in methods(options, model):
-        if method not in METHODS:
-            known = [*METHODS, AUTO]
-            raise UsageError(f"--method {method}: unknown{nearest(method, known)}; there are {', '.join(known)}")
-        refuse_without(method, model, options.experiment)
-        if method == "ctc_greedy":
-            searches[method], settings[method] = greedy_search(lang), [{}]
-        elif method == "attention_beam":
-            searches[method], settings[method] = attention_search(options.attention, model, lang)
-        else:
-            searches[method], settings[method] = hlg_search(options, lang)
+        searches[method], settings[method] = make_search(method, context)
     normalise, kind = config.get("normalise", "global"), kind_trained_on(config)
     return Recogniser(model, searches, settings, options.max_duration, normalise, kind)
 
@@ -108,83 +77,6 @@ def refuse_other_units(experiment: Path, config: dict[str, Any], lang: Lang) -> 
     if config["units"] != digest(lang.units):
         raise EgretError(f"{experiment}: trained on other units than {lang.folder} has; give the lang folder "
                          f"it was trained with ({config['lang']}) or train again")  # fmt: skip
-
-
-def methods(options: DecodeOptions, model: JointModel) -> list[str]:
-    """Those that were asked for; instead of `auto` all that the model has outputs for."""
-    if AUTO in options.method and len(options.method) > 1:
-        raise UsageError(f"--method {' '.join(options.method)}: {AUTO} takes all that there are; give it alone")
-    if options.method != [AUTO]:
-        return options.method
-    return (
-        ["ctc_greedy"] * (model.head is not None)
-        + ["attention_beam"] * (model.decoder is not None)
-        + ["hlg_1best"] * (model.head is not None and options.graph is not None)
-    )
-
-
-def refuse_without(method: str, model: JointModel, experiment: Path) -> None:
-    """Raises UsageError where a model has no CTC, or no decoder, and the method needs it."""
-    needs, there, other = (
-        ("an attention decoder", model.decoder, "ctc_greedy or hlg_1best")
-        if method == "attention_beam"
-        else ("CTC", model.head, "attention_beam")
-    )
-    if there is None:
-        raise UsageError(f"--method {method}: the model in {experiment} has no {needs.removeprefix('an ')}; "
-                         f"use {other}, or train with {needs} (--model.decoder, --model.ctc-weight)")  # fmt: skip
-
-
-def greedy_search(lang: Lang) -> Search:
-    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return [hypothesis(lang, tokens, lang.decode(tokens), score)
-                for tokens, score in ctc_greedy(*encoded.ctc)]  # fmt: skip
-
-    return search
-
-
-def attention_search(options: AttentionOptions, model: JointModel, lang: Lang) -> tuple[Search, list[dict[str, Any]]]:
-    decoder = model.decoder
-    assert decoder is not None  # refuse_without has looked
-
-    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        limits = most_tokens(encoded.frames, options.max_ratio)
-        found = attention_beam(decoder, encoded.x, encoded.lengths, limits, options.beam, params["length_penalty"])
-        best = [each[0] if each else Spelled([], -math.inf) for each in found]  # none: the scores are no numbers
-        return [hypothesis(lang, each.tokens, lang.decode(each.tokens), each.score) for each in best]
-
-    fixed = {"beam": options.beam, "max_ratio": options.max_ratio}
-    return search, [{**fixed, "length_penalty": penalty} for penalty in options.length_penalty]
-
-
-def hlg_search(options: DecodeOptions, lang: Lang) -> tuple[Search, list[dict[str, Any]]]:
-    if options.graph is None:
-        raise UsageError("--method hlg_1best needs --graph, the folder with HLG.safetensors (stage 3)")
-    try:
-        from egret.decoding.graph import GraphDecoder
-    except ImportError as error:
-        raise EgretError(f"--method hlg_1best needs k2, which cannot be imported ({error}); install it "
-                         f"(utils/doctor.py says how) or use --method ctc_greedy") from None  # fmt: skip
-    decoder = GraphDecoder(options.graph, lang, torch.device("cpu"))
-    beams = options.hlg
-
-    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return [
-            hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score)
-            for best in decoder.decode(*encoded.ctc, beams, params["graph_scale"], params["word_score"])
-        ]
-
-    fixed = {"search_beam": beams.search_beam, "output_beam": beams.output_beam,
-             "min_active": beams.min_active, "max_active": beams.max_active,
-             "sure_blank": beams.sure_blank}  # fmt: skip
-    return search, [{**fixed, "graph_scale": scale, "word_score": score}
-                    for scale in beams.graph_scale for score in beams.word_score]  # fmt: skip
-
-
-def hypothesis(lang: Lang, tokens: list[int], words: list[str], score: float) -> dict[str, Any]:
-    """A row of hyp.jsonl without its id; the total score is null where no path was found (JSON has no infinity)."""
-    total = score if math.isfinite(score) else None
-    return {"words": words, "tokens": [lang.units[token] for token in tokens], "score": {"total": total}}
 
 
 @torch.no_grad()
