@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
+from egret.base.errors import EgretError
+from egret.base.files import read_jsonl
 from egret.graph.bigram import EDGE, expected_counts, smoothed
 from egret.lang.lang import Lang
 from egret.lang.transcript import Transcripts
 from egret.models.losses import make_loss
+from egret.models.mmi_loss import denominator
 from exhaustive import alignments, sayings
 from folders import make_lang, random_log_probs, transcribed
 from tiny_training import Train
@@ -38,14 +42,14 @@ def brute_force(lang: Lang, bigram: np.ndarray, frames: list[list[float]], text:
     ways = alignments(frames, list(range(1, len(lang.units))), merge)
     everything = [score + chance(bigram, tokens) for tokens, scores in ways.items() for score in scores]
     allowed = []
-    for names, weight in sayings(LEXICON, text.split(), silence, 0.3):
+    for names, _ in sayings(LEXICON, text.split(), silence, 0.3):
         tokens = tuple(lang.tokens[name] for name in names)
-        allowed += [score + weight + chance(bigram, tokens) for score in ways.get(tokens, [])]
+        allowed += [score + chance(bigram, tokens) for score in ways.get(tokens, [])]
     return log_sum(everything) - log_sum(allowed)
 
 
 @pytest.mark.k2
-@pytest.mark.parametrize(("silence", "topology"), [(None, "standard"), ("SIL", "standard"), (None, "modified")])
+@pytest.mark.parametrize(("silence", "topology"), [(None, "standard"), ("SIL", "standard"), ("SIL", "modified")])
 def test_the_loss_is_that_of_what_was_said_against_everything(k2, tmp_path, silence, topology):
     lang = make_lang(tmp_path, LEXICON, silence, 0.3)
     bigram = random_bigram(len(lang.units))
@@ -55,6 +59,17 @@ def test_the_loss_is_that_of_what_was_said_against_everything(k2, tmp_path, sile
         frames = log_probs[n, : LENGTHS[n]].tolist()
         expected = brute_force(lang, bigram, frames, text, silence, merge=topology != "modified")
         assert found[n].item() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("modified", [False, True])
+def test_the_gradient_of_the_denominator_is_its_own(modified):
+    logits = torch.randn(2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    follows = torch.from_numpy(random_bigram(5)).double().exp()
+
+    def of_logits(x: torch.Tensor) -> torch.Tensor:
+        return denominator(x.log_softmax(dim=2), torch.tensor([4, 3]), follows, modified)
+
+    assert torch.autograd.gradcheck(of_logits, [logits])
 
 
 @pytest.mark.k2
@@ -122,11 +137,17 @@ def test_training_goes_on_with_the_bigram_that_it_began_with(k2, tmp_path: Path,
     assert "bigram of" in train("part", "--epochs", "1", *mmi)
     bigram = tmp_path / "part/token_bigram.safetensors"
     written = bigram.stat().st_mtime_ns
+    lang = Lang.read(tmp_path / "lang")
+    transcripts = [cut["supervisions"][0]["text"] for cut in read_jsonl(tmp_path / "fbank/train.jsonl")]
+    known = Transcripts(lang)
+    counts = expected_counts(map(known.slots, transcripts), known.pause, known.pause_probability, len(lang.units))
+    assert np.array_equal(load_file(bigram)["bigram"], smoothed(counts))
     said = train("part", "--epochs", "2", *mmi)
     assert "bigram of" not in said and bigram.stat().st_mtime_ns == written
     assert (tmp_path / "part/losses.tsv").read_text().count("\n") == 25
     bigram.write_bytes(b"gone")
     assert "remove it, and steps/train.py makes it anew" in train("part", "--epochs", "3", *mmi, code=1)
+    assert "bigram of" in train("part", "--epochs", "1", *mmi, "--force")
 
 
 @pytest.mark.k2
@@ -135,7 +156,7 @@ def test_without_k2_it_says_so(tmp_path, monkeypatch):
     for name in ("k2", "egret.models.graph_loss", "egret.models.mmi_loss", "egret.graph.hlg"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "k2", None)
-    with pytest.raises(Exception, match=r"--loss lf_mmi needs k2 .*use --loss ctc"):
+    with pytest.raises(EgretError, match=r"--loss lf_mmi needs k2 .*use --loss ctc"):
         make_loss("lf_mmi", lang, bigram=random_bigram(len(lang.units)))
 
 

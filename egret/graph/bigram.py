@@ -47,7 +47,7 @@ def expected_counts(transcripts: Iterable[Sequence[Slot]], pause: Slot, probabil
 
 def smoothed(counts: np.ndarray) -> np.ndarray:
     """Natural logarithms of the probabilities, [V, V], each row's sum being one: counts and those of all tokens mixed
-    by how many different ones follow (Witten and Bell 1991); every token that was never seen counts as seen once."""
+    by how many different ones follow (Witten and Bell 1991); every token counts as seen once more than it was."""
     seen = counts.sum(axis=0) + 1
     unigram = seen / seen.sum()
     different = (counts > 0).sum(axis=1, keepdims=True)

@@ -18,6 +18,7 @@ class Transcripts:
     def __init__(self, lang: Lang) -> None:
         self.lang = lang
         self.pause: Slot = [[], [lang.tokens[lang.silence]]] if lang.silence else []
+        self.pause_probability: float = lang.about["silence"]["probability"] if lang.silence else 0.0
         self.known: dict[str, list[list[int]]] = {}
         if not lang.spelling.unambiguous:
             for word, names in read_lexicon(lang.folder / "lexicon.txt", literal=True):

@@ -30,10 +30,9 @@ class GraphCtcLoss:
     """
 
     def __init__(self, lang: Lang, topology: Topology = "auto", bigram: np.ndarray | None = None) -> None:
-        """With `bigram`, of `egret.graph.bigram`, it weighs the token sequences besides."""
+        """With `bigram`, of `egret.graph.bigram`, that weighs the token sequences in place of how likely silence is."""
         self.bigram = bigram
         self.transcripts = Transcripts(lang)
-        self.pause_probability = lang.about["silence"]["probability"] if lang.silence else 0.0
         self.modified = is_modified(topology, len(lang.units))
         # Small corpora are gone through many times; of large ones not all graphs fit in memory.
         self.graph = lru_cache(maxsize=KEPT_GRAPHS)(self.make_graph)
@@ -43,7 +42,9 @@ class GraphCtcLoss:
         slots = self.transcripts.slots(text, spoken)
         ids = sorted({token for slot in slots for tokens in slot for token in tokens})
         small = {token: number for number, token in enumerate(ids, 1)}
-        graph = transcript_graph(slots, self.transcripts.pause, self.pause_probability)
+        graph = transcript_graph(slots, self.transcripts.pause, self.transcripts.pause_probability)
+        if self.bigram is not None:
+            graph.scores[:] = 0  # the bigram knows of silence
         graph.arcs[:, 2] = [small.get(label, label) for label in graph.arcs[:, 2].tolist()]
         tokens = k2.arc_sort(k2.connect(k2.remove_epsilon(arcs.to_k2(graph))))
         if self.bigram is not None:

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from egret.base.errors import EgretError
-from egret.graph.topology import Topology
+from egret.graph.topology import Topology, is_modified
 from egret.lang.lang import Lang
+from egret.models.mmi_loss import LfMmiLoss
 from egret.models.transcribed import Transcribed
 
 
@@ -39,10 +40,14 @@ def make_loss(
         return ctc_loss
     try:
         from egret.models.graph_loss import GraphCtcLoss
-        from egret.models.mmi_loss import LfMmiLoss
     except ImportError as error:
         raise EgretError(f"--loss {name} needs k2 ({error}); install it, or use --loss ctc") from None
-    return GraphCtcLoss(lang, topology) if bigram is None else LfMmiLoss(lang, bigram, topology, ctc_share)
+    if name == "ctc_graph":
+        return GraphCtcLoss(lang, topology)
+    assert bigram is not None
+    numerator = GraphCtcLoss(lang, topology, bigram)
+    ctc = GraphCtcLoss(lang, topology) if ctc_share else None
+    return LfMmiLoss(numerator, bigram, is_modified(topology, len(lang.units)), ctc, ctc_share)
 
 
 class CtcLoss:

@@ -103,7 +103,7 @@ class JointModel(nn.Module):
         comes out, otherwise any number."""
         return self.output_frames(frames) if self.head is not None else (1 << 30) * (frames > 0)
 
-    def bound(self, step: int) -> None:
+    def bound(self, step: float) -> None:
         """Bring weights that have limits back into them, after so many steps; to be called after every step."""
         if isinstance(self.encoder, Zipformer):
             self.encoder.bound(step)

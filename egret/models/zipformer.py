@@ -53,14 +53,14 @@ class Zipformer(nn.Module):
         return x, lengths, middle
 
     @torch.jit.unused
-    def bound(self, step: int) -> None:
+    def bound(self, step: float) -> None:
         """Keep what the bypasses take of what blocks make between 0.9, or after `bypass_warmup` steps 0.2, and 1.
 
         Between steps and not in the formula, where a weight at its limit would get no gradient ever again.
         """
         least = 0.9 if step < self.bypass_warmup else 0.2
         for module in self.modules():
-            if isinstance(module, Bypass):
+            if isinstance(module, Bypass) and module.scale.requires_grad:
                 module.scale.data.clamp_(least, 1.0)
 
 

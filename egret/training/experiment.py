@@ -23,6 +23,7 @@ from egret.models.files import save_config
 from egret.training.options import TrainOptions
 
 BEGUN = ".begun.json"
+BIGRAM = "token_bigram.safetensors"  # of lf_mmi
 
 
 def begin(options: TrainOptions, version: int) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def with_defaults(before: dict[str, Any], options: TrainOptions) -> dict[str, An
 
 def clear(out: Path) -> None:
     """Remove what was trained in a folder."""
-    for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors", "skipped.jsonl"]:
+    for name in ["checkpoints", "tensorboard", BEGUN, "final.safetensors", "skipped.jsonl", BIGRAM]:
         path = out / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

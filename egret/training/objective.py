@@ -31,7 +31,7 @@ class Objective:
 
     def __init__(self, options: TrainOptions, lang: Lang, model: JointModel, device: torch.device) -> None:
         self.options, self.model = options, model
-        self.loss = make_loss(options.loss, lang, options.topology, read_bigram(options), options.ctc_share)
+        self.loss = make_loss(options.loss, lang, options.topology, read_bigram(options, lang), options.ctc_share)
         self.precision = autocast(options.precision, device)
         self.truth = 1.0  # the part of the tokens that a decoder is given as they are; the trainer lowers it
 

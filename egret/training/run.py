@@ -118,7 +118,6 @@ def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
     found = checkpoints.checkpoints(options.out / "checkpoints")
     if options.init_from and not found:
         take_weights(model, options.init_from, lang.units)
-    model.bound(0)
     freeze(model, options.freeze)
     if options.consistency and not options.specaugment.masks:
         log.warning("--consistency: without masks of SpecAugment both copies differ by dropout only")

@@ -235,7 +235,7 @@ def make_step(run: Run, skip: bool = False) -> None:
             ) from None
         if run.scaler:
             run.scaler.update()
-        run.model.bound(run.progress.step + 1)
+        run.model.bound(math.inf if run.options.init_from else run.progress.step + 1)  # it has warmed up
     if run.average and not skip:
         run.average.update(run.progress.step)
 
