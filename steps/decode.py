@@ -12,6 +12,12 @@ from egret.base.program import Outcome, Step, main
 from egret.corpus.cuts import part_name
 from egret.decoding.options import DecodeOptions
 
+# What may be said of a hypothesis in its row.
+MARKS = {
+    "fell_back": "the larger n-gram has no sentence of the lattice, the words stay as they were",
+    "narrowed": "the lattice is too wide to follow every history, the best ones were",
+}
+
 
 def run(options: DecodeOptions) -> Outcome:
     from egret.decoding.recognise import make_recogniser, recognise
@@ -111,11 +117,17 @@ def leave(out: Path, part: str, results: list, took: dict[str, float], chosen_on
             "search": round(result.seconds / audio, 5),
         }
         about = {"part": part, "method": result.method, "params": result.params, "chosen_on": chosen_on}
+        marked = {mark: [hyp["id"] for hyp in result.hypotheses if hyp.get(mark)] for mark in MARKS}
+        about |= {mark: len(names) for mark, names in marked.items() if names}
         write_jsonl(folder / "hyp.jsonl", result.hypotheses)
         write_json(folder / "params.json", {**about, "rtf": {**rtf, "audio_seconds": round(audio, 2)}})
         if lost := [hyp["id"] for hyp in result.hypotheses if hyp["score"]["total"] is None]:
             log.warning("%s %s: no path for %d of %d utterances, which get no words (%s); wider beams may help",
                         part, result.method, len(lost), len(result.hypotheses), first_few(lost))  # fmt: skip
+        for mark, names in marked.items():
+            if names:
+                log.warning("%s %s: %s for %d of %d utterances (%s)", part, result.method, MARKS[mark], len(names),
+                            len(result.hypotheses), first_few(names))  # fmt: skip
         log.info("%s %s: %d utterances, real-time factor %.4f encoder, %.4f search",
                  part, result.method, len(result.hypotheses), rtf["encoder"], rtf["search"])  # fmt: skip
         written += [folder / "hyp.jsonl", folder / "params.json"]

@@ -10,7 +10,7 @@ import torch
 from egret.base.errors import EgretError
 from egret.base.files import read_jsonl, write_jsonl
 from egret.decoding.recognise import Recogniser, recognise
-from egret.decoding.searches import Encoded
+from egret.decoding.search import Encoded
 from egret.features.batching import Inputs, load_batch
 from egret.features.normalise import SpeakerStats, make_normaliser, speaker_of, speakers_path
 from egret.features.store import load_features

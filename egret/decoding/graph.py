@@ -7,13 +7,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import k2
+import numpy as np
 import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
+from egret.decoding.lattice import Lattice, make_lattice
 from egret.decoding.options import HlgOptions
 from egret.graph import arcs
+from egret.graph.ragged import Ragged
 from egret.lang.lang import Lang
+
+LANGUAGE = "language"  # the attribute of an Fsa for the graph's scores as loaded
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,46 @@ class GraphDecoder:
             for place, best in zip(order.tolist(), best_paths(paths, graph_scale), strict=True):
                 found[place] = replace(best, score=best.score + passed_over[place])
         return found
+
+    def lattices(
+        self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float, word_score: float
+    ) -> Lattice:
+        """The lattices of all utterances, with the scores of the model and of the graph apart; some have no path."""
+        log_probs, lengths, passed_over = without_sure_blanks(log_probs, lengths, options.sure_blank)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        order = order[lengths[order] > 0]
+        if not hasattr(self.graph, LANGUAGE):
+            setattr(self.graph, LANGUAGE, self.scores)  # k2 carries it along to the arcs of lattices
+        found = self.lattice(log_probs[order], lengths[order], options, graph_scale, word_score) if len(order) else None
+        return as_table(found, order.numpy(), np.array(passed_over), graph_scale, word_score / graph_scale)
+
+
+def as_table(
+    lattice: k2.Fsa | None, places: np.ndarray, passed_over: np.ndarray, graph_scale: float, word_score: float
+) -> Lattice:
+    """The lattices of k2, of the utterances at `places` of all that `passed_over` has."""
+    starts = np.full(len(passed_over), -1)
+    if lattice is None or not lattice.num_arcs:
+        none, zero = np.zeros(0, np.int64), np.zeros(0)
+        return make_lattice(starts, none, none, none, Ragged(none, none), zero, zero, none, passed_over)
+    shape = lattice.arcs.shape()
+    first_state = shape.row_splits(1).cpu().numpy().astype(np.int64)
+    utterances = shape.row_ids(1).cpu().numpy()[shape.row_ids(2).cpu().numpy()]  # of each arc
+    sources, destinations, labels, _ = lattice.arcs.values().cpu().numpy().astype(np.int64).T
+    there = first_state[:-1] < first_state[1:]
+    starts[places[there]] = first_state[:-1][there]
+    aux = lattice.aux_labels
+    if isinstance(aux, k2.RaggedTensor):
+        words = Ragged(aux.values.cpu().numpy(), np.diff(aux.shape.row_splits(1).cpu().numpy().astype(np.int64)))
+    else:
+        words = Ragged(aux.cpu().numpy(), np.ones(len(labels), np.int64))
+    words = words.where(words.values > 0)
+    graph = getattr(lattice, LANGUAGE).cpu().numpy().astype(np.float64)
+    scores = lattice.scores.detach().cpu().numpy().astype(np.float64)
+    acoustic = (scores - graph - word_score * words.counts) * graph_scale
+    offsets = first_state[utterances]
+    return make_lattice(starts, sources + offsets, destinations + offsets, labels, words, acoustic, graph,
+                        places[utterances], passed_over)  # fmt: skip
 
 
 def without_sure_blanks(log_probs: Tensor, lengths: Tensor, sure: float) -> tuple[Tensor, Tensor, list[float]]:

@@ -4,12 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egret.base.errors import UsageError
-from egret.base.options import group, infile, option, runtime
+from egret.base.options import defaults, group, infile, option, runtime
 from egret.base.program import OutOptions
 from egret.models.options import MAX_RATIO
 
-METHODS = ["ctc_greedy", "attention_beam", "hlg_1best"]
-AUTO = "auto"
+METHODS = [
+    "ctc_greedy",
+    "ctc_prefix_beam",
+    "attention_beam",
+    "joint_beam",
+    "hlg_1best",
+    "hlg_nbest",
+    "nbest_oracle",
+    "lattice_rescore",
+    "attention_rescore",
+]
+AUTO, ALL = "auto", "all"
+AUTO_METHODS = ["ctc_greedy", "attention_beam", "hlg_1best"]  # of which auto takes those that the model has outputs for
 
 
 @dataclass(kw_only=True)
@@ -37,6 +48,23 @@ class HlgOptions:
         if self.max_active <= self.min_active:  # k2 would abort
             raise UsageError(f"--hlg.max-active {self.max_active}: must be above --hlg.min-active ({self.min_active})")
 
+    @property
+    def beams(self) -> dict[str, float]:
+        """What does not vary in a search."""
+        names = ("search_beam", "output_beam", "min_active", "max_active", "sure_blank")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(kw_only=True)
+class NbestOptions:
+    """Lists of the best word sequences, and what chooses from them."""
+
+    paths: int = option(100, "different word sequences of each utterance, at most", minimum=1)
+    keep: int = option(0, "how many of them hyp.jsonl lists; 0: none", minimum=0)
+    attention_scale: list[float] = option(
+        [1.0], "attention_rescore: weight of the decoder's scores; several: the best on dev is taken", minimum=0
+    )
+
 
 @dataclass(kw_only=True)
 class AttentionOptions:
@@ -53,6 +81,50 @@ class AttentionOptions:
 
 
 @dataclass(kw_only=True)
+class PrefixOptions:
+    """CTC prefix beam search, with an n-gram model of words or hot words if wanted."""
+
+    beam: int = option(16, "transcripts kept of each utterance", minimum=1)
+    tokens: int = option(20, "tokens with which they may grow at a frame, the most probable ones", minimum=1)
+    token_beam: float = option(
+        10.0, "of these, those less probable than the frame's best by more than this are left out", above=0
+    )
+    lm: Path | None = infile(
+        "n-gram model of words, KenLM's binary or ARPA, for units that make words (char, bpe, word)",
+        "steps/train_ngram.py (stage 3)",
+        default=None,
+    )
+    lm_scale: list[float] = option([0.5], "its weight; several: the best on dev is taken", above=0)
+    word_score: list[float] = option(
+        [0.0], "added for each word; several: every pair with the scales of the model is tried"
+    )
+    hot_words: Path | None = infile("lines of `word or phrase  score`: added where it is recognised", default=None)
+
+    def __post_init__(self) -> None:
+        if self.lm is None and self.lm_scale != defaults(PrefixOptions, "option")["lm_scale"]:
+            raise UsageError("--prefix.lm-scale is the weight of --prefix.lm, which is not given")
+
+
+@dataclass(kw_only=True)
+class JointOptions:
+    """Search with CTC and the attention decoder together."""
+
+    beam: int = option(8, "hypotheses of each utterance", minimum=1)
+    ctc_weight: list[float] = option(
+        [0.3], "of CTC, the rest is the decoder's; several: the best on dev is taken", above=0, maximum=1
+    )
+    preselect: float = option(
+        1.5, "tokens after each hypothesis that CTC scores, the decoder's best, as a multiple of the beam", minimum=1
+    )
+    length_penalty: list[float] = option(
+        [0.0],
+        "power of the length by which hypotheses are compared; several: every pair with the weights is tried",
+        minimum=0,
+    )
+    max_ratio: float = option(MAX_RATIO, "most tokens, as a part of the frames of features", above=0)
+
+
+@dataclass(kw_only=True)
 class DecodeOptions(OutOptions):
     experiment: Path = infile("folder of the trained model", "steps/train.py (stage 4)")
     weights: str = option("final", "final, or the name of a checkpoint such as epoch-030")
@@ -62,9 +134,22 @@ class DecodeOptions(OutOptions):
     test_cuts: list[Path] = infile("cuts to recognise", "steps/extract_features.py (stage 1)")
     method: list[str] = option(
         ["ctc_greedy"],
-        f"decoding methods: {', '.join(METHODS)}; auto: all that the model has outputs for, in a graph if there is one",
+        f"decoding methods: {', '.join(METHODS)}; all: every one that the model has outputs for, in a graph if there "
+        f"is one; auto: {', '.join(AUTO_METHODS)} of these",
     )
     hlg: HlgOptions = group(HlgOptions)
     attention: AttentionOptions = group(AttentionOptions)
+    prefix: PrefixOptions = group(PrefixOptions)
+    joint: JointOptions = group(JointOptions)
+    nbest: NbestOptions = group(NbestOptions)
+    rescore_lm: Path | None = infile(
+        "lattice_rescore: G of a larger n-gram", "steps/train_ngram.py --order 4 (stage 3)", default=None
+    )
+    first_lm: Path | None = infile(
+        "lattice_rescore: the G that HLG was made of, whose scores are taken off; without it all of HLG's are, those "
+        "of silences among them",
+        "steps/train_ngram.py (stage 3)",
+        default=None,
+    )
     max_duration: float = runtime(200.0, "seconds of speech in a batch", above=0)
     threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)

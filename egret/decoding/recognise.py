@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from egret.base.errors import EgretError, first_few
 from egret.base.files import digest
 from egret.base.log import log, progress
-from egret.corpus.cuts import read_cuts
+from egret.corpus.cuts import read_cuts, text_of
 from egret.decoding.options import DecodeOptions
-from egret.decoding.searches import Context, Encoded, Search, make_search, methods
+from egret.decoding.search import Context, Encoded, Search
+from egret.decoding.searches import make_search, methods
 from egret.features.batching import Inputs, load_batch
 from egret.features.extractor import name_of
 from egret.features.made import kind_trained_on
@@ -105,10 +106,11 @@ def recognise(
         begun = time.monotonic()
         encoded = encode(recogniser.model, *load_batch(batch, inputs))
         encoder += time.monotonic() - begun
+        encoded = replace(encoded, texts=[text_of(cut) for cut in batch])
         for result, hypotheses in zip(results, found, strict=True):
             begun = time.monotonic()
             said = recogniser.searches[result.method](encoded, result.params)
-            result.seconds += time.monotonic() - begun
+            result.seconds += time.monotonic() - begun + encoded.kept.settle()
             hypotheses.update((cut["id"], hyp) for cut, hyp in zip(batch, said, strict=True))
     for result, hypotheses in zip(results, found, strict=True):
         result.hypotheses = [{"id": row["id"], **hypotheses[row["id"]]} for row in rows]

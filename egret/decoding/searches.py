@@ -5,49 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from egret.base.errors import EgretError, UsageError, nearest
+from egret.base.errors import UsageError, nearest
+from egret.decoding import rescoring
 from egret.decoding.attention_beam import Spelled, attention_beam
-from egret.decoding.options import AUTO, METHODS, DecodeOptions
-from egret.lang.lang import Lang
+from egret.decoding.joint_beam import joint_search
+from egret.decoding.options import ALL, AUTO, AUTO_METHODS, METHODS, DecodeOptions
+from egret.decoding.prefix_search import prefix_search
+from egret.decoding.search import Context, Encoded, Made, hypothesis
 from egret.models.greedy import ctc_greedy, most_tokens
 from egret.models.model import JointModel
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What the encoder makes of a batch: its output [N, T, D], lengths [N], and CTC's log probabilities [N, T, V]; the
-    features' lengths [N]."""
-
-    x: Tensor
-    lengths: Tensor
-    frames: Tensor
-    log_probs: Tensor | None
-
-    @property
-    def ctc(self) -> tuple[Tensor, Tensor]:
-        """Log probabilities and lengths; refuse_without sees to it that there are some."""
-        assert self.log_probs is not None
-        return self.log_probs, self.lengths
-
-
-# (what the encoder made of a batch, one setting of the method) -> N hypotheses
-Search = Callable[[Encoded, dict[str, Any]], list[dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What searches are made of."""
-
-    options: DecodeOptions
-    model: JointModel
-    lang: Lang
-
-
-# A search and the settings to try with it.
-Made = tuple[Search, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -55,7 +21,7 @@ class Method:
     """How a search is made, and what it needs.
 
     Attributes:
-      needs: of `ctc`, `decoder` (of the model) and `graph` (--graph).
+      needs: of `ctc`, `decoder` (of the model), `graph` (--graph) and `rescore_lm` (--rescore-lm).
     """
 
     make: Callable[[Context], Made]
@@ -70,7 +36,7 @@ def make_search(method: str, context: Context) -> Made:
       EgretError: it needs k2, which is not installed.
     """
     if method not in SEARCHES:
-        known = [*METHODS, AUTO]
+        known = [*METHODS, AUTO, ALL]
         raise UsageError(f"--method {method}: unknown{nearest(method, known)}; there are {', '.join(known)}")
     lacking = SEARCHES[method].needs - there_is(context.options, context.model)
     for part, name in (("ctc", "CTC"), ("decoder", "attention decoder")):
@@ -78,28 +44,34 @@ def make_search(method: str, context: Context) -> Made:
             raise UsageError(f"--method {method}: the model in {context.options.experiment} has no {name}; use "
                              f"{' or '.join(possible(context.options, context.model))}, or train with one "
                              f"(--model.decoder, --model.ctc-weight)")  # fmt: skip
-    if lacking:
+    if GRAPH in lacking:
         raise UsageError(f"--method {method} needs --graph, the folder with HLG.safetensors (stage 3)")
     return SEARCHES[method].make(context)
 
 
 def there_is(options: DecodeOptions, model: JointModel) -> set[str]:
     """What methods may need and have."""
-    there = {"ctc": model.head is not None, "decoder": model.decoder is not None, "graph": options.graph is not None}
+    there = {CTC: model.head is not None, DECODER: model.decoder is not None, GRAPH: options.graph is not None,
+             RESCORE_LM: options.rescore_lm is not None}  # fmt: skip
     return {name for name, is_there in there.items() if is_there}
 
 
-def possible(options: DecodeOptions, model: JointModel) -> list[str]:
-    """The methods that the model has outputs for, in a graph if there is one."""
+def possible(options: DecodeOptions, model: JointModel, among: list[str] = AUTO_METHODS) -> list[str]:
+    """The methods of `among` that the model has outputs for, in a graph if there is one."""
     there = there_is(options, model)
-    return [name for name in METHODS if SEARCHES[name].needs <= there]
+    return [name for name in among if SEARCHES[name].needs <= there]
 
 
 def methods(options: DecodeOptions, model: JointModel) -> list[str]:
-    """Those that were asked for; instead of `auto` all that the model has outputs for."""
-    if AUTO in options.method and len(options.method) > 1:
-        raise UsageError(f"--method {' '.join(options.method)}: {AUTO} takes all that there are; give it alone")
-    return possible(options, model) if options.method == [AUTO] else options.method
+    """Those that were asked for; instead of `all` every one that the model has outputs for, instead of `auto` those of
+    them that take little time."""
+    several = {AUTO: AUTO_METHODS, ALL: METHODS}
+    for name, among in several.items():
+        if options.method == [name]:
+            return possible(options, model, among)
+        if name in options.method:
+            raise UsageError(f"--method {' '.join(options.method)}: {name} takes all that there are; give it alone")
+    return options.method
 
 
 def greedy_search(context: Context) -> Made:
@@ -128,13 +100,7 @@ def attention_search(context: Context) -> Made:
 
 def hlg_search(context: Context) -> Made:
     options, lang = context.options, context.lang
-    assert options.graph is not None  # make_search has looked
-    try:
-        from egret.decoding.graph import GraphDecoder
-    except ImportError as error:
-        raise EgretError(f"--method hlg_1best needs k2, which cannot be imported ({error}); install it "
-                         f"(utils/doctor.py says how) or use --method ctc_greedy") from None  # fmt: skip
-    decoder = GraphDecoder(options.graph, lang, torch.device("cpu"))
+    decoder = context.graph
     beams = options.hlg
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
@@ -143,22 +109,19 @@ def hlg_search(context: Context) -> Made:
             for best in decoder.decode(*encoded.ctc, beams, params["graph_scale"], params["word_score"])
         ]
 
-    fixed = {"search_beam": beams.search_beam, "output_beam": beams.output_beam,
-             "min_active": beams.min_active, "max_active": beams.max_active,
-             "sure_blank": beams.sure_blank}  # fmt: skip
-    return search, [{**fixed, "graph_scale": scale, "word_score": score}
+    return search, [{**beams.beams, "graph_scale": scale, "word_score": score}
                     for scale in beams.graph_scale for score in beams.word_score]  # fmt: skip
 
 
-def hypothesis(lang: Lang, tokens: list[int], words: list[str], score: float) -> dict[str, Any]:
-    """A row of hyp.jsonl without its id; the total score is null where no path was found (JSON has no infinity)."""
-    total = score if math.isfinite(score) else None
-    return {"words": words, "tokens": [lang.units[token] for token in tokens], "score": {"total": total}}
-
-
-CTC, DECODER, GRAPH = "ctc", "decoder", "graph"
+CTC, DECODER, GRAPH, RESCORE_LM = "ctc", "decoder", "graph", "rescore_lm"
 SEARCHES = {
     "ctc_greedy": Method(greedy_search, frozenset({CTC})),
+    "ctc_prefix_beam": Method(prefix_search, frozenset({CTC})),
     "attention_beam": Method(attention_search, frozenset({DECODER})),
+    "joint_beam": Method(joint_search, frozenset({CTC, DECODER})),
     "hlg_1best": Method(hlg_search, frozenset({CTC, GRAPH})),
+    "hlg_nbest": Method(rescoring.nbest_search, frozenset({CTC, GRAPH})),
+    "nbest_oracle": Method(rescoring.oracle_search, frozenset({CTC, GRAPH})),
+    "lattice_rescore": Method(rescoring.lattice_search, frozenset({CTC, GRAPH, RESCORE_LM})),
+    "attention_rescore": Method(rescoring.attention_search, frozenset({CTC, DECODER, GRAPH})),
 }

@@ -13,7 +13,8 @@ def choose_best(
 ) -> dict[str, Any]:
     """The content of best.json: the method, its parameters, its score on dev and on each test part.
 
-    Test parts never take part in the choice.
+    Test parts never take part in the choice, and a floor (`floor` in its parameters), which has seen the transcripts,
+    is never chosen.
 
     Args:
       scores: contents of score.json of all decodings.
@@ -24,7 +25,10 @@ def choose_best(
     Raises:
       EgretError: nothing was decoded on a dev part, or the method is not among those decoded.
     """
-    methods = sorted({score["method"] for score in scores})
+    methods = sorted({score["method"] for score in scores if not score["params"].get("floor")})
+    if not methods:
+        raise EgretError("nothing but floors was decoded (nbest_oracle), which have seen the transcripts; decode by a "
+                         "method, too")  # fmt: skip
     if dev_parts:
         decoded = {score["part"] for score in scores}
         if lacking := [part for part in dev_parts if part not in decoded]:

@@ -123,7 +123,7 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
                 *(syllable_cells(score.get("syllables")) if by_syllable else []),
                 *(str(score[key]) for key in ("ins", "del", "sub", "ref", "missing")),
                 f"{speed:.4f}" if rtf else "-",
-                score["chosen_on"],
+                "floor" if score["params"].get("floor") else score["chosen_on"],
             ]
         )
     names = [

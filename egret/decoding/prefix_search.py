@@ -1,0 +1,83 @@
+"""The method ctc_prefix_beam: its options checked, its language model and hot words read."""
+
+from pathlib import Path
+from typing import Any
+
+from egret.base.errors import EgretError, UsageError
+from egret.base.log import log
+from egret.decoding.fusion import Fusion, Scorer, Words
+from egret.decoding.hot_words import HotWords, read_hot_words
+from egret.decoding.prefix_beam import prefix_beam
+from egret.decoding.search import Context, Encoded, Made, hypothesis
+from egret.decoding.word_ends import Unit, word_units
+from egret.lang.lang import Lang
+
+
+def prefix_search(context: Context) -> Made:
+    """The search, and each scale of the language model with each score of words.
+
+    Raises:
+      UsageError: words are to be scored, which cannot be seen in these units.
+      EgretError: the language model or the hot words cannot be read, or have nothing to do with these units.
+    """
+    options, lang = context.options.prefix, context.lang
+    units = word_units(lang)
+    asked = "--prefix.lm" if options.lm else "--prefix.word-score" if any(options.word_score) else ""
+    if asked and units is None:
+        raise UsageError(f"{asked}: {lang.folder} has units of kind {lang.kind}, which make words only with a lexicon; "
+                         f"take an n-gram model in with --graph and --method hlg_1best")  # fmt: skip
+    model = read_model(options.lm, words_made(lang, units or [])) if options.lm else None
+    hot = read_hot_words(options.hot_words, lang) if options.hot_words else None
+
+    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
+        scorers: list[Scorer] = [hot] if isinstance(hot, HotWords) else []
+        if units is not None and (model is not None or params["word_score"]):
+            scorers.append(Words(units, model, params.get("lm_scale", 0.0), params["word_score"]))
+        fusion = Fusion(scorers, len(lang.units)) if scorers else None
+        found = prefix_beam(*encoded.ctc, options.beam, options.tokens, options.token_beam, fusion)
+        rows = []
+        for each in found:
+            if not each:  # the scores are no numbers
+                rows.append(hypothesis(lang, [], [], float("-inf")))
+                continue
+            best = each[0]
+            parts = {"ctc": best.ctc, **({"added": best.added} if fusion else {})}
+            rows.append(hypothesis(lang, best.tokens, lang.decode(best.tokens), best.score, parts))
+        return rows
+
+    fixed = {"beam": options.beam, "tokens": options.tokens, "token_beam": options.token_beam}
+    scales = [{"lm_scale": scale} for scale in options.lm_scale] if options.lm else [{}]
+    return search, [{**fixed, **scale, "word_score": score} for scale in scales for score in options.word_score]
+
+
+def words_made(lang: Lang, units: list[Unit]) -> list[str]:
+    """Words that a transcript may have: of units that are words each of them, else those of the lexicon."""
+    return [unit.text for unit in units if unit.ends] or lang.word_names[1:-3]
+
+
+def read_model(path: Path, words: list[str]) -> Any:
+    """An n-gram model by KenLM, ARPA or its binary, for transcripts of these words.
+
+    Raises:
+      EgretError: KenLM is not installed or cannot read it; it knows none of the words.
+    """
+    try:
+        import kenlm
+    except ImportError as error:
+        raise EgretError(f"--prefix.lm needs the Python module kenlm, which cannot be imported ({error}); install it "
+                         f"(utils/doctor.py says how) or leave --prefix.lm out") from None  # fmt: skip
+    config = kenlm.Config()
+    config.show_progress = False
+    config.arpa_complain = kenlm.ARPALoadComplain.NONE
+    try:
+        model = kenlm.Model(str(path), config)
+    except (OSError, RuntimeError) as error:
+        raise EgretError(f"--prefix.lm {path}: KenLM cannot read it ({error}); give the .bin or .arpa.gz that "
+                         f"steps/train_ngram.py leaves (stage 3)") from None  # fmt: skip
+    lacking = sum(word not in model for word in words)
+    if lacking == len(words):
+        raise EgretError(f"--prefix.lm {path}: knows none of the {len(words)} words such as {words[0]!r} that "
+                         f"transcripts are made of; is it of another language or case, or cut otherwise?")  # fmt: skip
+    if lacking > len(words) / 2:
+        log.warning("--prefix.lm %s: lacks %d of the %d words that transcripts are made of", path, lacking, len(words))
+    return model
