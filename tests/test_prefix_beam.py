@@ -12,10 +12,11 @@ from egret.base.files import read_json, read_jsonl
 from egret.corpus.cuts import write_cuts
 from egret.decoding.fusion import Fusion, Words
 from egret.decoding.hot_words import HotWords, read_hot_words
-from egret.decoding.options import PrefixOptions
+from egret.decoding.options import METHODS, PrefixOptions
 from egret.decoding.prefix_beam import prefix_beam
+from egret.decoding.prefix_scores import PrefixScores
 from egret.decoding.prefix_search import read_model
-from egret.decoding.word_ends import Unit, word_units
+from egret.decoding.word_ends import NOTHING, Unit, word_units
 from egret.lang.lang import Lang
 from egret.models.greedy import ctc_greedy
 from exhaustive import Ngram, alignments, random_ngram
@@ -378,10 +379,39 @@ def test_all_is_every_method_that_there_are_outputs_for(project, run_step):
     assert {path.name for path in (project / "out").glob("test_*")} == {"test_ctc_greedy", "test_ctc_prefix_beam"}
 
 
+@pytest.mark.k2
 def test_all_takes_the_methods_of_a_graph_and_a_decoder(k2, project, run_step):
     lang = make_lang(project / "lang", LEXICON)
     make_experiment(project / "exp", lang, decoder="speller", ctc_weight=0.3)
     make_graph(project / "graph", lang)
     run_step("decode", project, *BASE, "--lang", "lang", "--graph", "graph", "--method", "all")
     found = {path.name.removeprefix("test_") for path in (project / "out").glob("test_*")}
-    assert found >= {"ctc_greedy", "ctc_prefix_beam", "attention_beam", "joint_beam", "hlg_1best"}
+    assert found == set(METHODS) - {"lattice_rescore"}
+
+
+def test_all_of_a_model_without_ctc_is_what_its_decoder_can_do(project, run_step):
+    make_experiment(project / "exp", make_lang(project / "lang", LEXICON), decoder="speller", ctc_weight=0.0)
+    run_step("decode", project, *BASE, "--lang", "lang", "--method", "all")
+    assert [path.name for path in (project / "out").glob("test_*")] == ["test_attention_beam"]
+
+
+def test_a_phrase_that_is_but_silence_is_refused(project, run_step):
+    make_experiment(project / "exp", make_lang(project / "lang", [*LEXICON, ("uh", ["SIL"])], "SIL"))
+    (project / "hot").write_text("uh 3\n")
+    said = run_step("decode", project, *PREFIX, "--lang", "lang", "--prefix.hot-words", "hot", code=1)
+    assert "hot:1: 'uh' is nothing but silence in lang" in said
+
+
+def test_silence_is_no_word(tmp_path):
+    lang = make_lang(tmp_path, [("yes", ["Y"]), ("no", ["N"]), ("uh", ["SIL"])], "SIL")
+    units = word_units(lang)
+    assert units is not None and units[lang.tokens["SIL"]] == NOTHING
+    assert units[lang.tokens["Y"]] == Unit(True, "yes", True)
+
+
+def test_an_impossible_frame_is_no_end(tmp_path):
+    log_probs = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(1)).log_softmax(dim=2)
+    expected = PrefixScores.begin(log_probs, torch.tensor([6]), 1).longer(torch.tensor([[[1, 2]]])).begins
+    log_probs[0, 2, 3] = -torch.inf
+    found = PrefixScores.begin(log_probs, torch.tensor([6]), 1).longer(torch.tensor([[[1, 2]]])).begins
+    assert torch.allclose(found, expected)

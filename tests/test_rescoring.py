@@ -139,6 +139,40 @@ def test_what_is_found_made_counts_as_if_it_had_been_made(monkeypatch):
     assert (kept.once("list", lambda: 8), kept.settle(), kept.settle()) == (7, 3.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--rescore-lm", "G_first.safetensors"], "--rescore-lm is for --method lattice_rescore, which is not asked"),
+        (["--first-lm", "G_first.safetensors"], "--first-lm goes with --rescore-lm, which is not given"),
+        (["--prefix.hot-words", "hot"], "--prefix.hot-words is for --method ctc_prefix_beam, which is not asked"),
+    ],
+)
+def test_what_no_method_would_read_is_wrong_usage(project, decode, given, says):
+    (project / "hot").write_text("a 1\n")
+    assert says in decode(*TEST, "--method", "hlg_nbest", *given, code=2)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("given", ["graph/HLG.safetensors", "lang/L.safetensors", "graph"])
+def test_what_is_no_grammar_is_refused(project, decode, given):
+    heard = decode(*TEST, "--method", "lattice_rescore", "--rescore-lm", given, code=1)
+    assert f"{given}: no G of an n-gram model" in heard or f"{given}: not a whole graph file" in heard
+
+
+@pytest.mark.k2
+def test_a_lattice_is_narrowed_alike_alone_and_in_a_batch(project, decode, monkeypatch):
+    monkeypatch.setattr("egret.decoding.grammar_walk.MOST", 6)
+    found = []
+    for seconds in ("200", "0.1"):
+        decode(*TEST, "--method", "lattice_rescore", "--rescore-lm", "G_other.safetensors",
+               "--max-duration", seconds, "--force")  # fmt: skip
+        found.append(rows(project, "test_lattice_rescore"))
+    assert any(row.get("narrowed") for row in found[0])
+    assert [(row["words"], row.get("narrowed")) for row in found[0]] == [
+        (row["words"], row.get("narrowed")) for row in found[1]
+    ]
+
+
 def test_without_k2_it_says_what_to_do(project, decode, monkeypatch):
     monkeypatch.setitem(sys.modules, "k2", None)
     monkeypatch.delitem(sys.modules, "egret.decoding.graph", raising=False)
@@ -147,11 +181,15 @@ def test_without_k2_it_says_what_to_do(project, decode, monkeypatch):
 
 @pytest.mark.k2
 @pytest.mark.parametrize("method", ["hlg_nbest", "nbest_oracle", "lattice_rescore", "attention_rescore"])
-def test_an_utterance_without_a_path_gets_no_words(project, decode, method):
-    short = arcs.from_rows([(0, 1, 0, 0, 0.0), (1, 2, -1, -1, 0.0)], final=2)  # a single blank, and no longer
-    arcs.save(project / "graph/HLG.safetensors", short, arcs.about(project / "graph/HLG.safetensors"))
-    make_cuts(project / "feats/test.jsonl", ["a", "be"], [2, 40])
-    heard = decode(*TEST, "--method", method, "--rescore-lm", "G_first.safetensors")
+@pytest.mark.parametrize("frames", [[2, 40], [10, 2]], ids=["longest", "shortest"])
+def test_an_utterance_without_a_path_gets_no_words(project, decode, method, frames):
+    length = -(-frames[0] // 2)  # a graph of blanks, as many as the first utterance has of the model's frames
+    rows_of = [(place, place + 1, 0, 0, 0.0) for place in range(length)] + [(length, length + 1, -1, -1, 0.0)]
+    graph = arcs.from_rows(rows_of, final=length + 1)
+    arcs.save(project / "graph/HLG.safetensors", graph, arcs.about(project / "graph/HLG.safetensors"))
+    make_cuts(project / "feats/test.jsonl", ["a", "be"], frames)
+    larger = ["--rescore-lm", "G_first.safetensors"] if method == "lattice_rescore" else []
+    heard = decode(*TEST, "--method", method, *larger)
     assert "no path for 1 of 2 utterances, which get no words (test-1)" in heard
     assert rows(project, f"test_{method}")[1] == {"id": "test-1", "words": [], "tokens": [], "score": {"total": None}}
 

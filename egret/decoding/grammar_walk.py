@@ -13,7 +13,7 @@ from egret.graph.ragged import ranges
 from egret.lang.lang import Lang
 from egret.lang.symbols import BACKOFF
 
-MOST = 1 << 16  # arcs of a layer, in all lattices together
+MOST = 1 << 13  # arcs of a layer, in the lattice of an utterance
 DEAD = -1  # the state that a word without any probability leads to
 
 
@@ -41,10 +41,11 @@ class Grammar:
           EgretError: it is not there, not whole, or of other words than the lang folder has.
         """
         table, about = arcs.load(path), arcs.about(path)
-        if about.get("words", arcs.identity(lang)["words"]) != arcs.identity(lang)["words"]:
+        if "order" not in about or not len(table.arcs):
+            raise EgretError(f"{path}: no G of an n-gram model; give the G_<n>gram.safetensors that "
+                             f"steps/train_ngram.py leaves")  # fmt: skip
+        if about.get("words") != arcs.identity(lang)["words"]:
             raise EgretError(f"{path}: made for other words than {lang.folder}/words.txt has; make G again")
-        if int(table.arcs[:, 2].max(initial=0)) >= len(lang.words):
-            raise EgretError(f"{path}: has words that are not in {lang.folder}/words.txt; make G again")
         return cls(table, lang.words[BACKOFF])
 
     def follow(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,11 +111,11 @@ class Change:
             alive = np.flatnonzero(np.all([state != DEAD for state in after], axis=0))
             total = best[before] + lattice.acoustic[taken] + graph_scale * graph
             total += word_score * lattice.words.counts[taken]
-            if len(alive) > MOST:
-                rank = (total + worth[lattice.destinations[taken]])[alive]
-                kept, losing = foremost(rank, lattice.owners[taken[alive]], MOST)
-                alive = alive[kept]
-                narrowed.update(losing)
+            owners = lattice.owners[taken[alive]]
+            if np.bincount(owners, minlength=1).max() > MOST:
+                good = foremost((total + worth[lattice.destinations[taken]])[alive], owners, MOST)
+                narrowed.update(owners[~good].tolist())
+                alive = alive[good]
             taken, before, graph, after = taken[alive], before[alive], graph[alive], [each[alive] for each in after]
             states, at, numbers = merged(lattice.destinations[taken], after)
             rows.append((own[before], known + numbers, taken, graph))
@@ -134,13 +135,13 @@ class Change:
         return changed, narrowed
 
 
-def foremost(ranks: np.ndarray, owners: np.ndarray, most: int) -> tuple[np.ndarray, list[int]]:
-    """The places of the `most` ranks [K] that are the least below the highest of their owner [K], in order; and the
-    owners of the others."""
-    highest = np.full(int(owners.max()) + 1, -np.inf)
-    np.maximum.at(highest, owners, ranks)
-    order = np.argpartition(highest[owners] - ranks, most)
-    return np.sort(order[:most]), owners[order[most:]].tolist()
+def foremost(ranks: np.ndarray, owners: np.ndarray, most: int) -> np.ndarray:
+    """Whether each of the ranks [K] is among the `most` highest of its owner [K], bool [K]."""
+    order = np.lexsort((-ranks, owners))
+    counts = np.bincount(owners)
+    good = np.zeros(len(ranks), bool)
+    good[order] = ranges(np.zeros_like(counts), counts) < most
+    return good
 
 
 def said(grammar: Grammar, states: np.ndarray, lattice: Lattice, arcs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

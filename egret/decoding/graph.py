@@ -112,7 +112,7 @@ class GraphDecoder:
         if not hasattr(self.graph, LANGUAGE):
             setattr(self.graph, LANGUAGE, self.scores)  # k2 carries it along to the arcs of lattices
         found = self.lattice(log_probs[order], lengths[order], options, graph_scale, word_score) if len(order) else None
-        return as_table(found, order.numpy(), np.array(passed_over), graph_scale, word_score / graph_scale)
+        return as_table(found, order.cpu().numpy(), np.array(passed_over), graph_scale, word_score / graph_scale)
 
 
 def as_table(
@@ -127,7 +127,7 @@ def as_table(
     first_state = shape.row_splits(1).cpu().numpy().astype(np.int64)
     utterances = shape.row_ids(1).cpu().numpy()[shape.row_ids(2).cpu().numpy()]  # of each arc
     sources, destinations, labels, _ = lattice.arcs.values().cpu().numpy().astype(np.int64).T
-    there = first_state[:-1] < first_state[1:]
+    there = np.bincount(utterances, minlength=len(places)) > 0  # others have a start, and no arc from it
     starts[places[there]] = first_state[:-1][there]
     aux = lattice.aux_labels
     if isinstance(aux, k2.RaggedTensor):

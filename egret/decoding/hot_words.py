@@ -158,6 +158,7 @@ def read_hot_words(path: Path, lang: Lang) -> HotWords:
       EgretError: it is not there or has no phrases; a line has no score, a phrase has no units, or stands there twice.
     """
     normaliser = lang.about.get("normaliser", {}).get("name", "plain")
+    silent = [lang.tokens[name] for name in [*SPECIAL_TOKENS, *([lang.silence] if lang.silence else [])]]
     phrases: dict[tuple[int, ...], tuple[int, float]] = {}
     for number, line in enumerate(text_lines(path, OPTION), 1):
         if not line.strip():
@@ -173,12 +174,14 @@ def read_hot_words(path: Path, lang: Lang) -> HotWords:
         if outside:
             raise EgretError(f"{where}: {lang.folder} has no units for {' '.join(outside)}; {spelling.remedy}")
         row = tuple(lang.encode(" ".join(words)))
+        if not set(row) - set(silent):
+            raise EgretError(f"{where}: {text!r} is nothing but silence in {lang.folder}, and would be everywhere; "
+                             f"leave it out")  # fmt: skip
         if row in phrases:
             raise EgretError(f"{where}: the same units as line {phrases[row][0]}; leave one of them out")
         phrases[row] = number, score
     if not phrases:
         raise EgretError(f"{OPTION} {path}: no phrases in it; expected lines of `word or phrase  score`")
-    silent = [lang.tokens[name] for name in [*SPECIAL_TOKENS, *([lang.silence] if lang.silence else [])]]
     return HotWords([(row, score) for row, (_, score) in phrases.items()], word_units(lang), silent)
 
 

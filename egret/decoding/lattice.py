@@ -132,7 +132,7 @@ def best_paths(
 
 def remaining(lattice: Lattice, scores: np.ndarray, beam: float) -> np.ndarray:
     """Of each state the best score from there to the end, less the least that a whole path must have."""
-    best = np.full(int(lattice.destinations.max(initial=-1)) + 1, -np.inf)
+    best = np.full(int(max(lattice.destinations.max(initial=-1), lattice.starts.max(initial=-1))) + 1, -np.inf)
     best[lattice.destinations[lattice.labels == FINAL_LABEL]] = 0.0
     for begin, end in reversed(list(lattice.layers)):
         onward = scores[begin:end] + best[lattice.destinations[begin:end]]

@@ -134,8 +134,8 @@ class DecodeOptions(OutOptions):
     test_cuts: list[Path] = infile("cuts to recognise", "steps/extract_features.py (stage 1)")
     method: list[str] = option(
         ["ctc_greedy"],
-        f"decoding methods: {', '.join(METHODS)}; all: every one that the model has outputs for, in a graph if there "
-        f"is one; auto: {', '.join(AUTO_METHODS)} of these",
+        f"decoding methods: {', '.join(METHODS)}; all: every one that the model has outputs for, with the graph and "
+        f"the larger n-gram if they are given; auto: {', '.join(AUTO_METHODS)} of these",
     )
     hlg: HlgOptions = group(HlgOptions)
     attention: AttentionOptions = group(AttentionOptions)
@@ -153,3 +153,16 @@ class DecodeOptions(OutOptions):
     )
     max_duration: float = runtime(200.0, "seconds of speech in a batch", above=0)
     threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)
+
+    def __post_init__(self) -> None:
+        if self.first_lm and not self.rescore_lm:
+            raise UsageError("--first-lm goes with --rescore-lm, which is not given")
+        for name, value, method in [
+            ("--rescore-lm", self.rescore_lm, "lattice_rescore"),
+            ("--prefix.lm", self.prefix.lm, "ctc_prefix_beam"),
+            ("--prefix.hot-words", self.prefix.hot_words, "ctc_prefix_beam"),
+        ]:
+            if value and not {method, ALL} & set(self.method):
+                raise UsageError(f"{name} is for --method {method}, which is not asked for")
+        if self.rescore_lm and not self.graph:
+            raise UsageError("--rescore-lm: there is no lattice to rescore without --graph")

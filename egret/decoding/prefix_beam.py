@@ -15,6 +15,7 @@ from egret.decoding.fusion import Fusion
 from egret.models.decoder import BLANK
 from egret.models.masking import frame_mask
 
+IMPROBABLE = -1e4  # natural logarithm
 NO_PARENT = -1  # the key that no prefix has
 # Odd numbers without a pattern, by which keys are mixed.
 MIX_TOKEN, MIX_PREFIX = 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9
@@ -114,7 +115,8 @@ def blanks_beyond(log_probs: Tensor, lengths: Tensor) -> Tensor:
     """Log probabilities [N, T, V] in float64, frames beyond an utterance's end being surely blank: nothing changes
     there."""
     beyond = ~frame_mask(lengths.to(log_probs.device), log_probs.shape[1]).unsqueeze(2)
-    log_probs = log_probs.double().masked_fill(beyond, LOST)
+    # No frame is so improbable that the others no longer matter beside it.
+    log_probs = log_probs.double().clamp(min=IMPROBABLE).masked_fill(beyond, LOST)
     log_probs[:, :, BLANK] = log_probs[:, :, BLANK].masked_fill(beyond.squeeze(2), 0.0)
     return log_probs
 

@@ -53,5 +53,6 @@ def _whole_words(lang: Lang, spelling: Pronounced) -> list[Unit] | None:
     word_of = {tokens[0]: word for word, tokens in reversed(rows)}  # of homophones the first
     if any(len(tokens) != 1 for _, tokens in rows):
         return None
-    return [Unit(True, word_of[name], True) if name in word_of and name not in SPECIAL_TOKENS else NOTHING
+    none = {*SPECIAL_TOKENS, lang.silence}  # silence is heard between words, whatever else is spelled so
+    return [Unit(True, word_of[name], True) if name in word_of and name not in none else NOTHING
             for name in lang.units]  # fmt: skip

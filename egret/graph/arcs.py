@@ -84,7 +84,7 @@ def load(path: Path) -> ArcTable:
         return ArcTable(**load_file(path))
     except FileNotFoundError:
         raise EgretError(f"{path}: no such graph; run the step that makes it") from None
-    except (SafetensorError, TypeError) as error:
+    except (SafetensorError, TypeError, OSError) as error:
         raise EgretError(f"{path}: not a whole graph file ({error}); remove it and make it again") from None
 
 

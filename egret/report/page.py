@@ -23,7 +23,7 @@ from egret.report.style import SCRIPT, document
 from egret.report.utterances import Listener, Utterance, card, note, worst_first
 from egret.scoring.errors import count_errors
 from egret.scoring.report import References, read_hypotheses, spelt
-from egret.scoring.tables import SPEAKER_COLUMNS, confused, rate, speaker_rows
+from egret.scoring.tables import SPEAKER_COLUMNS, chosen_cell, confused, rate, speaker_rows
 
 SHOWN = 15  # confusions of a kind, speakers
 LEGEND = (
@@ -146,7 +146,7 @@ def _scores(scores: list[Score], best: dict[str, Any]) -> Markup:
             rate(score["cer"], score["ci95"]["cer"]),
             *(str(score[key]) for key in ("ins", "del", "sub", "ref", "missing")),
             f"{sum(rtf.get(key) or 0.0 for key in ('encoder', 'search')):.4f}" if rtf else "-",
-            score["chosen_on"],
+            chosen_cell(score),
             ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                       for name, value in score["params"].items()),
         ])  # fmt: skip

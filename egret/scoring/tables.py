@@ -107,6 +107,11 @@ def confused(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> dict[str, 
     return {title: dict(sorted(found.items(), key=lambda row: (-row[1], row[0]))) for title, found in kinds.items()}
 
 
+def chosen_cell(score: Mapping[str, Any]) -> str:
+    """On what a method's parameters were chosen; a floor, which looks at the transcripts, is no method."""
+    return "floor" if score["params"].get("floor") else score["chosen_on"]
+
+
 def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
     """Methods and parts with their scores (as in score.json): what is shown on the screen."""
     by_syllable = any("syllables" in score for score in scores)
@@ -123,7 +128,7 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
                 *(syllable_cells(score.get("syllables")) if by_syllable else []),
                 *(str(score[key]) for key in ("ins", "del", "sub", "ref", "missing")),
                 f"{speed:.4f}" if rtf else "-",
-                "floor" if score["params"].get("floor") else score["chosen_on"],
+                chosen_cell(score),
             ]
         )
     names = [
