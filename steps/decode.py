@@ -15,7 +15,7 @@ from egret.decoding.options import DecodeOptions
 # What may be said of a hypothesis in its row.
 MARKS = {
     "fell_back": "the larger n-gram has no sentence of the lattice, the words stay as they were",
-    "narrowed": "the lattice is too wide to follow every history, the best ones were",
+    "narrowed": "the lattice is too wide to follow every history (a lower --hlg.output-beam helps), the best ones were",
 }
 
 

@@ -288,8 +288,8 @@ def test_silence_inside_a_phrase_does_not_matter(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("a\n", "hot:1: expected `word or phrase  score`, found 'a'"),
-        ("a 1\n\na b\n", "hot:3: expected `word or phrase  score`, found 'a b'"),
+        ("a\n", "hot:1: expected `word or phrase  score` with a number below a million as score, found 'a'"),
+        ("a 1\n\na b\n", "hot:3: expected `word or phrase  score` with a number below a million as score, found 'a b'"),
         ("a nan\n", "hot:1: expected `word or phrase  score`"),
         ("a q 1\n", r"hot:1: .* has no units for q; add them"),
         ("a 1\nb 2\na 3\n", "hot:3: the same units as line 1"),

@@ -192,5 +192,7 @@ def _split(line: str, where: str) -> tuple[str, float]:
         if not abs(score) < 1e6:  # NaN neither
             raise ValueError
     except (IndexError, ValueError):
-        raise EgretError(f"{where}: expected `word or phrase  score`, found {line.strip()!r}") from None
+        raise EgretError(
+            f"{where}: expected `word or phrase  score` with a number below a million as score, found {line.strip()!r}"
+        ) from None
     return text, score

@@ -70,7 +70,7 @@ def methods(options: DecodeOptions, model: JointModel) -> list[str]:
         if options.method == [name]:
             return possible(options, model, among)
         if name in options.method:
-            raise UsageError(f"--method {' '.join(options.method)}: {name} takes all that there are; give it alone")
+            raise UsageError(f"--method {' '.join(options.method)}: {name} chooses the methods itself; give it alone")
     return options.method
 
 

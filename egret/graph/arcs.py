@@ -85,7 +85,9 @@ def load(path: Path) -> ArcTable:
     except FileNotFoundError:
         raise EgretError(f"{path}: no such graph; run the step that makes it") from None
     except (SafetensorError, TypeError, OSError) as error:
-        raise EgretError(f"{path}: not a whole graph file ({error}); remove it and make it again") from None
+        raise EgretError(
+            f"{path}: not a whole graph file ({error}); give another file, or make this one again"
+        ) from None
 
 
 def about(path: Path) -> dict[str, Any]:
