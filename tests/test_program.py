@@ -396,6 +396,12 @@ class TestUnderALauncher:
         said = bench.run("tiny", "--cmd", launcher, code=130)
         assert "interrupted; run it again to go on" in said and "the job failed" not in said
 
+    def test_a_job_that_saved_when_all_were_told_to_stop_is_to_be_run_again(self, bench):
+        launcher = bench.folder / "launcher"  # called with the log and the command
+        launcher.write_text("#!/bin/sh\nmkdir -p out/log\necho 75 >$1.status\nexit 143\n")
+        launcher.chmod(0o755)
+        bench.run("tiny", "--cmd", launcher, code=75)
+
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGUSR1, 75)])
     def test_what_the_step_is_told_its_job_is_told(self, bench, number, code):
         with bench.start("spread", "--cmd", LAUNCHER, "--nj", 1, "--wait") as process:

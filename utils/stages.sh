@@ -71,7 +71,7 @@ begin_stages() {
   SECONDS=0
   trap 'end_recipe $?' EXIT
   trap 'exit 130' INT
-  trap 'exit 143' TERM
+  trap 'exit $(($? == 75 ? 75 : 143))' TERM # a step that was told, too, may have saved: run it again
   if [[ $status == true ]]; then
     EGRET_STATUS=$(mktemp)
     export EGRET_STATUS

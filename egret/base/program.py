@@ -281,12 +281,15 @@ def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: li
         except KeyboardInterrupt:
             launcher.wait()  # it got the signal too and is ending its jobs
             raise
-    if code in (129, 130, 143):  # the launcher was told to stop: SIGHUP, SIGINT, SIGTERM
+    own = 0  # how a single job itself ended; the launcher only says: badly
+    if code != 0:
+        with contextlib.suppress(OSError, ValueError):
+            own = int(Path(f"{job_log}.status").read_text())
+    if code in (129, 130, 143) and own != AGAIN:  # the launcher was told to stop: SIGHUP, SIGINT, SIGTERM
         raise KeyboardInterrupt
     if code != 0:
         where = str(job_log).replace("JOB", "*")
-        with contextlib.suppress(OSError, ValueError):  # how a single job itself ended; the launcher only says: badly
-            code = 2 if int(Path(f"{job_log}.status").read_text()) == UsageError.exit_code else code
+        code = own if own in (UsageError.exit_code, AGAIN) else code
         raise Launched(f"the job failed (code {code}); its log: {where}", code if code in (2, AGAIN) else 1)
 
 

@@ -14,6 +14,7 @@ if stage 1 "features: fbank"; then
   echo "in stage $EGRET_STAGE"
   if [[ $breaks == 1 ]]; then bash -c 'exit 7'; fi
   if [[ $breaks == wait ]]; then touch waiting; sleep 30; fi
+  if [[ $breaks == told ]]; then bash -c 'trap "exit 75" TERM; touch waiting; sleep 30 & wait'; fi
 fi
 if stage 6 "rescoring: optional"; then
   echo "in stage $EGRET_STAGE"
@@ -157,6 +158,17 @@ END
   [[ -e waiting ]]
   complains '=== stage 1 interrupted after '
   complains '=== to continue: ./run.sh --stage 1 --breaks wait'
+}
+
+@test "told to stop with its step, which saved, it ends with 75: run me again" {
+  run --separate-stderr -75 timeout --preserve-status -s TERM 1 ./run.sh --breaks told
+  [[ -e waiting ]]
+  complains '=== to continue: ./run.sh --stage 1 --breaks told'
+}
+
+@test "told to stop with a step that saved nothing it ends with 143" {
+  run --separate-stderr -143 timeout --preserve-status -s TERM 1 ./run.sh --breaks wait
+  complains '=== stage 1 interrupted after '
 }
 
 @test "stages out of order or twice are the author's mistake, found at once" {
