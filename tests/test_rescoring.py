@@ -3,6 +3,7 @@
 import random
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import kaldialign
@@ -20,7 +21,9 @@ from egret.graph.grammar import grammar
 from egret.lang.lang import Lang
 from egret.models.decoder import END
 from egret.models.files import load_model
+from egret.report.compare_text import score_rows
 from egret.scoring.best import choose_best
+from egret.scoring.tables import chosen_cell
 from exhaustive import random_ngram
 from folders import make_cuts, make_experiment, make_lang
 from graphs import make_graph
@@ -214,6 +217,7 @@ def test_of_hypotheses_with_as_few_errors_the_oracle_takes_the_best(project, dec
 
 def score_row(method: str, wer: float, **params: Any) -> dict[str, Any]:
     counts = dict.fromkeys(["cer", "ci95", "ref", "ins", "del", "sub", "missing", "ser", "rtf"], 1)
+    counts["ci95"] = {"wer": [0, 100], "cer": [0, 100]}
     return {**counts, "method": method, "part": "dev", "wer": wer, "params": params, "chosen_on": "dev",
             "normaliser": "plain"}  # fmt: skip
 
@@ -222,8 +226,15 @@ def test_the_oracle_is_never_the_best_method():
     scores = [score_row("hlg_nbest", 9.0), score_row("nbest_oracle", 1.0, floor=True)]
     assert choose_best(scores, ["dev"], "", "wer")["method"] == "hlg_nbest"
     assert choose_best(scores, [], "", "wer")["method"] == "hlg_nbest"
-    with pytest.raises(EgretError, match="--main-method nbest_oracle: not among the methods"):
+    with pytest.raises(EgretError, match="--main-method nbest_oracle: a floor, which looks at the transcripts"):
         choose_best(scores, [], "nbest_oracle", "wer")
+
+
+def test_tables_call_the_oracle_a_floor():
+    scores = [score_row("hlg_nbest", 9.0), score_row("nbest_oracle", 1.0, floor=True)]
+    assert [chosen_cell(score) for score in scores] == ["dev", "floor"]
+    each = SimpleNamespace(scores=scores, best={"method": "hlg_nbest"})
+    assert [row[1] for row in score_rows([each, each], "*")] == ["hlg_nbest", "nbest_oracle (floor)"]
 
 
 def test_with_the_oracle_alone_there_is_no_best_method():

@@ -82,7 +82,8 @@ def score_rows(experiments: Sequence[Experiment], mark: str) -> list[list[str]]:
                 cells.append(
                     rate(score[metric], score["ci95"][metric]) + (f" {mark}" if best else "") if score else "-"
                 )
-        rows.append([part, method, *cells])
+        floor = any(of[part, method]["params"].get("floor") for of in by_key if (part, method) in of)
+        rows.append([part, f"{method} (floor)" if floor else method, *cells])
     return rows
 
 

@@ -41,6 +41,8 @@ def choose_best(
             raise EgretError(f"no method was used on all of {first_few(dev_parts)}; decode again")
         method = min(rates, key=lambda name: (rates[name], name))
     elif main_method:
+        if any(score["method"] == main_method and score["params"].get("floor") for score in scores):
+            raise EgretError(f"--main-method {main_method}: a floor, which looks at the transcripts, is no method")
         if main_method not in methods:
             raise EgretError(
                 f"--main-method {main_method}: not among the methods decoded "
