@@ -18,7 +18,9 @@ from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions, Tr
 from folders import make_experiment, make_lang
 from noise import noise_batch
 
-FEATURES, TOKENS = 6, 7
+# No convolution of stride 2 comes upon two frequencies: in bfloat16 on a CPU PyTorch 2.13's reads memory then that
+# nobody has written.
+FEATURES, TOKENS = 9, 7
 LENGTHS = [31, 17, 1, 8, 30]
 SHAPES = pytest.mark.parametrize(
     "shape",
@@ -329,21 +331,13 @@ def test_in_chunks_as_far_back_as_was_said_is_seen(shape):
     assert first == max(0, 4 * attended - 3)  # two convolutions before the block, each a frame back
 
 
-def not_finite(shape: dict) -> list[str]:
-    """The parameters whose gradients in bfloat16 have values that are not finite."""
+@SHAPES
+def test_every_encoder_trains_in_bfloat16(shape):
     model = make_model(shape).train()
     with torch.autocast("cpu", torch.bfloat16):
         log_probs, _ = model(*make_batch())
     log_probs.square().mean().backward()
-    return [name for name, weight in model.named_parameters() if weight.grad is not None
-            and not weight.grad.isfinite().all()]  # fmt: skip
-
-
-@SHAPES
-def test_every_encoder_trains_in_bfloat16(shape):
-    # Twice, for oneDNN of torch 1.13 is not reliable here: on one machine, once in many thousand runs of the same
-    # numbers, a gradient was not finite. The trainer leaves such a batch out (test_guards.py).
-    assert not (not_finite(shape) and not_finite(shape))
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
 @SHAPES
