@@ -109,6 +109,7 @@ def train(house: Path, manifest: Path, steps: int) -> None:
     from egret.training import trainer
     from egret.training.distributed import Ranks
     from egret.training.experiment import begin as open_experiment
+    from egret.training.signals import Interrupted
 
     keep_memory()
     options = options_of(house, manifest, "long", "--epochs", "1", "--specaugment.time-masks", "1")
@@ -126,7 +127,7 @@ def train(house: Path, manifest: Path, steps: int) -> None:
     trainer.train_step = counted  # type: ignore[assignment]
     try:
         trainer.fit(run)
-    except trainer.Interrupted:
+    except Interrupted:
         print(json.dumps({"before": held[0], "behind": held[1]}))
 
 
