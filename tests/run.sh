@@ -45,7 +45,7 @@ style() {
   ruff check . && ruff format --check . && mapfile -t scripts < <(git ls-files '*.sh' '*.bash' .ci/run) &&
     shellcheck "${scripts[@]}" && mypy egret steps/*.py utils/*.py local/*.py || return
   local program
-  for program in egs/*/local/*.py; do # of one name each, so one at a time
+  for program in egs/*/local/*.py bench/*.py; do # some have the name of another, so one at a time
     mypy "$program" || return
   done
 }
