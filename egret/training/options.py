@@ -258,7 +258,7 @@ class TrainOptions(OutOptions):
         "auto", "of ctc_graph and lf_mmi, as of steps/compile_graph.py; auto: modified for more than 500 units"
     )
     ctc_share: float = option(
-        0.0, "of lf_mmi: the part of the loss that is ctc_graph, so that greedy search works and blanks are sure",
+        0.0, "of lf_mmi: the part of the loss that is ctc_graph, so that greedy search works",
         minimum=0, maximum=0.9,
     )  # fmt: skip
     intermediate: float = option(
