@@ -31,7 +31,7 @@ def run(options: DecodeOptions) -> Outcome:
     if options.dev_cuts:
         heard = {cuts: recognise(recogniser, cuts, settings) for cuts in options.dev_cuts}
         chosen_on = " ".join(map(part_name, heard))
-        normaliser = Lang.read(options.lang).about.get("normaliser", {}).get("name", "plain")
+        normaliser = Lang.read(options.lang).normaliser
         settings = choose({cuts: results for cuts, (results, _) in heard.items()}, normaliser)
         for cuts, (results, took) in heard.items():
             results = [result for result in results if result.params in settings[result.method]]

@@ -253,6 +253,16 @@ def test_blocks_are_bypassed_freely_only_after_the_first_steps():
     assert found == pytest.approx([0.9, 0.9, 0.2])
 
 
+def test_bypasses_that_are_frozen_stay_as_they_are_and_those_of_a_trained_model_have_warmed_up():
+    model = make({**THREE, "bypass_warmup": 2})
+    frozen, free = (block.bypass.scale for block in model.stacks[1].blocks)
+    frozen.requires_grad_(False)
+    frozen.data.zero_()
+    free.data.fill_(0.4)
+    model.bound(math.inf)
+    assert frozen.tolist() == [0] * 12 and free.tolist() == pytest.approx([0.4] * 12)
+
+
 def test_attention_is_the_softmax_of_content_and_distance():
     torch.manual_seed(1)
     attention, x = AttentionWeights(8, 2, 4, 3, 6, 0.0), torch.randn(2, 5, 8)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from egret.decoding.beams import LOST, pick
 from egret.models.decoder import BLANK, END, State
 from egret.models.speller import Speller
 from egret.models.transformer_decoder import TransformerDecoder
 
-LOST = -1e30  # of a place in the beam that no hypothesis has; infinity would make NaN of a difference
 NOTICED, WORSE = 3, 10.0  # lengths, and natural logarithms, after which longer hypotheses are given up
 
 
@@ -116,12 +116,6 @@ def hopeless(ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tens
         worse = torch.stack(at_length).max(dim=0).values - lately > WORSE
         found = found | (worse & (going_on < ended.scores[:, 0]))
     return found
-
-
-def pick(x: Tensor, places: Tensor) -> Tensor:
-    """Rows [N, B', ...] of x [N, B, ...] at places [N, B']."""
-    index = places.view(*places.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
-    return x.gather(1, index)
 
 
 def reordered(state: State, parents: Tensor) -> State:

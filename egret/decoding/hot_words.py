@@ -157,7 +157,7 @@ def read_hot_words(path: Path, lang: Lang) -> HotWords:
     Raises:
       EgretError: it is not there or has no phrases; a line has no score, a phrase has no units, or stands there twice.
     """
-    normaliser = lang.about.get("normaliser", {}).get("name", "plain")
+    normaliser = lang.normaliser
     silent = [lang.tokens[name] for name in [*SPECIAL_TOKENS, *([lang.silence] if lang.silence else [])]]
     phrases: dict[tuple[int, ...], tuple[int, float]] = {}
     for number, line in enumerate(text_lines(path, OPTION), 1):

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egret.decoding.attention_beam import LOST, Ended, hopeless, length_penalty, pick, reordered
+from egret.decoding.attention_beam import Ended, hopeless, length_penalty, reordered
+from egret.decoding.beams import LOST, pick
 from egret.decoding.prefix_scores import PrefixScores
 from egret.decoding.search import Context, Encoded, Made, hypothesis
 from egret.models.decoder import BLANK, END

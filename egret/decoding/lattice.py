@@ -13,7 +13,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from egret.decoding.syllables import best_of
 from egret.graph.arcs import FINAL_LABEL
 from egret.graph.ragged import Ragged, ranges
 
@@ -170,6 +169,22 @@ def _best_paths(lattice: Lattice, scores: np.ndarray, count: int, worth: np.ndar
         for path, owner in zip(followed_back(trace, ends), lattice.owners[trace[-1][1][ends]].tolist(), strict=True):
             found[owner].append(path_of(lattice, path, owner))
     return found
+
+
+def best_of(states: np.ndarray, scores: np.ndarray, texts: np.ndarray, count: int) -> np.ndarray:
+    """The places of the `count` highest scores of each state, of each text but the best; sorted by state and score."""
+    order = np.lexsort((-scores, states))
+    if count > 1:
+        of_text = np.lexsort((-scores, texts, states))
+        first = np.ones(len(order), bool)
+        first[1:] = (np.diff(states[of_text]) != 0) | (texts[of_text][1:] != texts[of_text][:-1])
+        chosen = of_text[first]
+        order = chosen[np.lexsort((-scores[chosen], states[chosen]))]
+    begins = np.ones(len(order), bool)
+    begins[1:] = np.diff(states[order]) != 0
+    starts = np.flatnonzero(begins)
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    return order[rank < count]
 
 
 def hashes(words: Ragged) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egret.decoding.attention_beam import LOST
+from egret.decoding.beams import LOST
 from egret.decoding.fusion import Fusion
 from egret.models.decoder import BLANK
 from egret.models.masking import frame_mask

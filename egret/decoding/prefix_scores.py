@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egret.decoding.attention_beam import LOST, pick
+from egret.decoding.beams import LOST, pick
 from egret.decoding.prefix_beam import blanks_beyond
 from egret.models.decoder import BLANK
 

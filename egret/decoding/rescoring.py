@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from egret.base.errors import UsageError
 from egret.decoding.grammar_walk import Change, Grammar
 from egret.decoding.lattice import Lattice, Path, best_paths
 from egret.decoding.options import HlgOptions
@@ -104,7 +103,7 @@ def oracle_search(context: Context) -> Made:
     """Of the n-best list the hypothesis with the fewest errors, of equals the best: no method, but the floor of all
     that choose from the list."""
     options, lang = context.options, context.lang
-    normaliser = lang.about.get("normaliser", {}).get("name", "plain")
+    normaliser = lang.normaliser
     _ = context.graph
     scale, score = first_pass(options.hlg)
     params = {**options.hlg.beams, "graph_scale": scale, "word_score": score, "paths": options.nbest.paths}
@@ -133,13 +132,10 @@ def lattice_search(context: Context) -> Made:
     """The best path of the lattice with the scores of a larger n-gram.
 
     Raises:
-      UsageError: no larger n-gram is given.
       EgretError: it is of other words than the lang folder has.
     """
     options = context.options
-    if options.rescore_lm is None:
-        raise UsageError("--method lattice_rescore needs --rescore-lm, G of a larger n-gram "
-                         "(steps/train_ngram.py --order 4)")  # fmt: skip
+    assert options.rescore_lm is not None  # make_search has looked
     first = Grammar.read(options.first_lm, context.lang) if options.first_lm else None
     change = Change(Grammar.read(options.rescore_lm, context.lang), first)
     _ = context.graph

@@ -46,6 +46,8 @@ def make_search(method: str, context: Context) -> Made:
                              f"(--model.decoder, --model.ctc-weight)")  # fmt: skip
     if GRAPH in lacking:
         raise UsageError(f"--method {method} needs --graph, the folder with HLG.safetensors (stage 3)")
+    if RESCORE_LM in lacking:
+        raise UsageError(f"--method {method} needs --rescore-lm, G of a larger n-gram (steps/train_ngram.py --order 4)")
     return SEARCHES[method].make(context)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from egret.base.errors import EgretError
+from egret.decoding.lattice import best_of
 from egret.graph import arcs
 from egret.graph.arcs import FINAL_LABEL, ArcTable
 from egret.graph.ragged import ranges
@@ -220,22 +221,6 @@ class SyllableSearch:
             words += [alone] if arc < 0 else reversed(self.graph.words(arc))
             hypothesis = int(before[hypothesis])
         return words[::-1]
-
-
-def best_of(states: np.ndarray, scores: np.ndarray, texts: np.ndarray, count: int) -> np.ndarray:
-    """The places of the `count` highest scores of each state, of each text but the best; sorted by state and score."""
-    order = np.lexsort((-scores, states))
-    if count > 1:
-        of_text = np.lexsort((-scores, texts, states))
-        first = np.ones(len(order), bool)
-        first[1:] = (np.diff(states[of_text]) != 0) | (texts[of_text][1:] != texts[of_text][:-1])
-        chosen = of_text[first]
-        order = chosen[np.lexsort((-scores[chosen], states[chosen]))]
-    begins = np.ones(len(order), bool)
-    begins[1:] = np.diff(states[order]) != 0
-    starts = np.flatnonzero(begins)
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return order[rank < count]
 
 
 def texts_of(graph: SyllableGraph, names: Iterable[str], nbest: int = 1, any_tone: bool = False) -> list[Text]:

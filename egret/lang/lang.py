@@ -54,6 +54,11 @@ class Lang:
         return list(self.words)
 
     @property
+    def normaliser(self) -> str:
+        """Name of the normaliser of the transcripts."""
+        return self.about.get("normaliser", {}).get("name", "plain")
+
+    @property
     def kind(self) -> str:
         return self.about["kind"]
 

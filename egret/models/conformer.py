@@ -20,9 +20,8 @@ class Conformer(SelfAttentionEncoder):
     """[N, T, C] to [N, T', dim], T' = T divided by the product of the strides, rounded up at each convolution."""
 
     def __init__(self, features: int, options: ConformerOptions) -> None:
-        super().__init__(
-            features, options, partial(ConformerBlock, options), norm=nn.Identity()
-        )  # blocks have their own
+        # Blocks have norms of their own.
+        super().__init__(features, options, partial(ConformerBlock, options), norm=nn.Identity())
 
 
 class ConformerBlock(nn.Module):

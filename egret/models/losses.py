@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from egret.base.errors import EgretError
-from egret.graph.topology import Topology, is_modified
+from egret.graph.topology import Topology
 from egret.lang.lang import Lang
-from egret.models.mmi_loss import LfMmiLoss
 from egret.models.transcribed import Transcribed
 
 
@@ -45,9 +44,11 @@ def make_loss(
     if name == "ctc_graph":
         return GraphCtcLoss(lang, topology)
     assert bigram is not None
+    from egret.models.mmi_loss import LfMmiLoss
+
     numerator = GraphCtcLoss(lang, topology, bigram)
     ctc = GraphCtcLoss(lang, topology) if ctc_share else None
-    return LfMmiLoss(numerator, bigram, is_modified(topology, len(lang.units)), ctc, ctc_share)
+    return LfMmiLoss(numerator, bigram, numerator.modified, ctc, ctc_share)
 
 
 class CtcLoss:

@@ -1,19 +1,12 @@
 """Lattice-free maximum mutual information: the denominator, by one matrix product a frame, and the loss."""
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from egret.graph.bigram import EDGE
+from egret.models.losses import Loss
 from egret.models.transcribed import Transcribed
-
-
-class PerUtterance(Protocol):
-    """A loss of each utterance."""
-
-    def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor: ...
 
 
 class LfMmiLoss:
@@ -35,10 +28,10 @@ class LfMmiLoss:
 
     def __init__(
         self,
-        numerator: PerUtterance,
+        numerator: Loss,
         bigram: np.ndarray,
         modified: bool = False,
-        ctc: PerUtterance | None = None,
+        ctc: Loss | None = None,
         ctc_share: float = 0.0,
     ) -> None:
         self.numerator, self.modified = numerator, modified
