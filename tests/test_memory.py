@@ -1,5 +1,6 @@
 """The memory of a process: kept for the next tensor, and given back when told so."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -32,3 +33,26 @@ def test_freed_memory_is_kept_until_it_is_given_back():
     assert faults < 1000  # 18 pieces of 12,000 pages, or 24 of those that are of 2 MB
     assert returned > 40_000_000
     assert faults_and_returned("plainly")[1] < 10_000_000
+
+
+SHAPES = """
+import ctypes, torch
+from egret.base.memory import keep_memory
+keep_memory()
+NAMES = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+Mallinfo = type("Mallinfo", (ctypes.Structure,), {"_fields_": [(name, ctypes.c_size_t) for name in NAMES]})
+libc = ctypes.CDLL("libc.so.6")
+libc.mallinfo2.restype = Mallinfo
+convolution = torch.nn.Conv2d(16, 16, 3)
+for frames in range(10, 610):
+    convolution(torch.zeros(2, 16, frames, 5)).sum().backward()
+    if frames == 210:
+        before = libc.mallinfo2().uordblks
+print(libc.mallinfo2().uordblks - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc's allocator, 2.33 or newer")
+def test_batches_of_ever_new_shapes_do_not_fill_the_heap_with_kernels():
+    done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1_000_000  # those of 400 shapes would take 5 MB

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 from pathlib import Path
 
 from egret.base.log import log
@@ -13,6 +14,8 @@ CGROUP = [
 
 # Parameters of mallopt(3)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
+# Kernels kept, instead of 1,024: more than one step makes (the zipformer the most, about a hundred).
+KERNELS = "128"
 
 
 def keep_memory() -> None:
@@ -21,7 +24,13 @@ def keep_memory() -> None:
     By itself glibc gives large pieces back to the system as soon as they are free, and the system has to clear every
     page of the next one: a quarter of the time of a training step (docs/speed.md). To be called before the first
     thread is started, for each may get a heap of its own. glibc only; elsewhere nothing happens.
+
+    And let oneDNN, and PyTorch's layer above it, keep fewer of the kernels that they make for each shape: those of a
+    step serve its layers, but hardly a batch has the shape of an earlier one, and while the thousandth is made and for
+    long after, their pieces spread over the heap and it grows (docs/speed.md). To be called before the first kernel.
     """
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, KERNELS)
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         for parameter, value in [
