@@ -5,11 +5,11 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import open_text, read_json, write_json
@@ -22,6 +22,9 @@ from egret.lang.symbols import read_symbols
 from egret.lm.arpa import UNKNOWN_NAMES
 from egret.lm.ngram import RESERVED, TextCounts
 
+if TYPE_CHECKING:
+    from egret.lm.arpa import Completion
+
 MOST_FREQUENT = 50  # words named in the report
 TRAINING_TEXT = "train"  # the name under which its perplexity is reported
 PERPLEXITY_SENTENCES = 50_000  # of the training text at most; every k-th where there are more
@@ -32,6 +35,15 @@ class Options(OutOptions):
     lang: Path = infile("lang folder: its words.txt is the lexicon", "steps/prepare_lang.py (stage 2)")
     cuts: list[Path] = infile("cuts whose transcripts are training text", "stage 0", default=[])
     text: list[Path] = infile("plain training text, a sentence a line, .gz accepted", default=[])
+    other_text: list[Path] = infile(
+        "text of another kind: a model of its own is made and interpolated with that of --cuts and --text", default=[]
+    )
+    other_weight: float = option(
+        0.0,
+        "weight of that model; 0: the one with which the first of --dev-cuts is most probable",
+        minimum=0,
+        maximum=0.999,
+    )
     dev_cuts: list[Path] = infile(
         "cuts for perplexity and OOV rate, each reported by its part's name", "stage 0", default=[]
     )
@@ -74,10 +86,16 @@ class Vocabulary:
 
 
 def check(options: Options) -> None:
-    if options.arpa and (options.cuts or options.text):
-        raise UsageError("--arpa takes the place of --cuts and --text; give either a model or text")
+    if options.arpa and (options.cuts or options.text or options.other_text):
+        raise UsageError("--arpa takes the place of --cuts, --text and --other-text; give either a model or text")
+    if options.other_text and not (options.cuts or options.text):
+        raise UsageError("--other-text is interpolated with --cuts or --text, and neither is given; use --text")
     if not (options.arpa or options.cuts or options.text):
         raise UsageError("nothing to train on: give --cuts, --text or --arpa")
+    if options.other_weight and not options.other_text:
+        raise UsageError("--other-weight is that of --other-text, which is not given")
+    if options.other_text and not options.other_weight and not options.dev_cuts:
+        raise UsageError("the weight of --other-text is chosen on --dev-cuts: give these, or --other-weight")
     if options.prune and (options.arpa or options.order == 1):
         raise UsageError("--prune goes with estimating a model of order 2 or more")
     if len(options.prune) > options.order:
@@ -108,20 +126,20 @@ class Estimate:
     padding: int = 0
 
 
-def estimate(options: Options, vocabulary: Vocabulary, work: Path, raw: Path) -> Estimate:
-    """Write the training text `work`/train.txt and an ARPA model of it."""
-    from egret.lm.ngram import SURROGATE, estimate_unigrams, lmplz, sentences_of, write_training_text
+def estimate(options: Options, vocabulary: Vocabulary, sentences: Iterable[str], where: str, work: Path) -> Estimate:
+    """Write the training text `work`/train.txt and an ARPA model of it, `work`/raw.arpa.
 
-    def sentences() -> Iterator[str]:
-        yield from transcripts(options.cuts, vocabulary)
-        yield from map(vocabulary.segment, sentences_of(options.text, vocabulary.normaliser))
+    Raises:
+      EgretError: the text has no words, or none of the lexicon; named by `where`, the files that it is from.
+    """
+    from egret.lm.ngram import SURROGATE, estimate_unigrams, lmplz, write_training_text
 
-    counts = write_training_text(work / "train.txt", sentences())
-    where = first_few(map(str, [*options.cuts, *options.text]))
+    raw = work / "raw.arpa"
+    counts = write_training_text(work / "train.txt", sentences)
     if not counts.sentences:
         raise EgretError(f"{where}: no words in it; an n-gram model needs text")
-    log.info("%d sentences, %d words, %d different; %d empty lines left out",
-             counts.sentences, counts.tokens, len(counts.words), counts.empty)  # fmt: skip
+    log.info("%s: %d sentences, %d words, %d different; %d empty lines left out",
+             where, counts.sentences, counts.tokens, len(counts.words), counts.empty)  # fmt: skip
     stands_for = vocabulary.oov if vocabulary.oov not in ("", *UNKNOWN_NAMES) else SURROGATE
     outside = counts.words.keys() - vocabulary.known
     if len(outside) == len(counts.words):
@@ -148,6 +166,68 @@ def estimate(options: Options, vocabulary: Vocabulary, work: Path, raw: Path) ->
         len(seen) + unseen + 2 if unseen else 0,  # and </s> and the unknown word
     )
     return Estimate(counts, fell_back, unseen)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on disk, what it was estimated from, and the text and the weight of one that was mixed in."""
+
+    done: "Completion"
+    made: Estimate
+    other: Estimate | None = None
+    weight: float | None = None
+
+
+def completed(options: Options, vocabulary: Vocabulary, source: Path, padding: int, target: Path) -> "Completion":
+    """Write a model to `target` in which each word of the lexicon has a unigram."""
+    from egret.lm.arpa import complete
+    from egret.lm.ngram import SURROGATE
+
+    done = complete(source, target, vocabulary.words, SURROGATE, padding)
+    if len(done.ngrams) != options.order:
+        raise EgretError(f"{source}: a model of order {len(done.ngrams)}; say --order {len(done.ngrams)}")
+    return done
+
+
+def model_of_text(options: Options, vocabulary: Vocabulary, work: Path, full: Path) -> Model:
+    """Estimate the model, or two and mix them, and write it to `full`."""
+    from egret.lm.interpolation import interpolate
+    from egret.lm.ngram import sentences_of
+
+    def sentences(files: list[Path]) -> Iterator[str]:
+        return map(vocabulary.segment, sentences_of(files, vocabulary.normaliser))
+
+    def estimated(text: Iterator[str], files: list[Path], folder: Path, target: Path) -> tuple["Completion", Estimate]:
+        folder.mkdir(exist_ok=True)
+        made = estimate(options, vocabulary, text, first_few(map(str, files)), folder)
+        return completed(options, vocabulary, folder / "raw.arpa", made.padding, target), made
+
+    text = chain(transcripts(options.cuts, vocabulary), sentences(options.text))
+    if not options.other_text:
+        return Model(*estimated(text, [*options.cuts, *options.text], work, full))
+    pair = (work / "own.arpa", work / "other.arpa")
+    own, made = estimated(text, [*options.cuts, *options.text], work, pair[0])
+    other, of_other = estimated(sentences(options.other_text), options.other_text, work / "other", pair[1])
+    weight = options.other_weight or chosen_weight(options, vocabulary, pair, vocabulary.oov or own.name)
+    interpolate(pair, weight, work / "mixed.arpa")
+    done = completed(options, vocabulary, work / "mixed.arpa", 0, full)
+    unseen = sorted(set(own.added) & set(other.added))
+    share = (1 - weight) * own.share + weight * other.share
+    return Model(replace(done, added=unseen, known=own.known | other.known, share=share), made, of_other, weight)
+
+
+def chosen_weight(options: Options, vocabulary: Vocabulary, pair: tuple[Path, Path], unknown: str) -> float:
+    """The weight of the second model with which the first of --dev-cuts is most probable."""
+    from egret.lm.interpolation import best_weight
+
+    dev = options.dev_cuts[0]
+    try:
+        weight = best_weight(pair, transcripts([dev], vocabulary), vocabulary.known, unknown)
+    except ImportError as error:
+        raise EgretError(f"the weight of --other-text cannot be chosen: the module kenlm cannot be imported ({error}); "
+                         f"run local/install.sh, or give --other-weight") from None  # fmt: skip
+    log.info("the model of --other-text has weight %.3f, with which %s is most probable", weight, part_name(dev))
+    return weight
 
 
 def report_oov(counts: TextCounts, known: frozenset[str]) -> dict[str, Any]:
@@ -204,20 +284,17 @@ def make(options: Options, vocabulary: Vocabulary, work: Path) -> tuple[list[Pat
     from egret.graph import arcs
     from egret.graph.grammar import grammar
     from egret.lang.normalise import identity
-    from egret.lm.arpa import complete, pack
-    from egret.lm.ngram import SURROGATE, build_binary
+    from egret.lm.arpa import pack
+    from egret.lm.ngram import build_binary
 
     out, order = options.out, options.order
-    made = Estimate(TextCounts.none())
-    source = options.arpa
-    if source is None:
-        source = work / "raw.arpa"
-        made = estimate(options, vocabulary, work, source)
-    text = made.text
     full = work / "full.arpa"
-    done = complete(source, full, vocabulary.words, SURROGATE, made.padding)
-    if len(done.ngrams) != order:
-        raise EgretError(f"{source}: a model of order {len(done.ngrams)}; say --order {len(done.ngrams)}")
+    if options.arpa:
+        model = Model(completed(options, vocabulary, options.arpa, 0, full), Estimate(TextCounts.none()))
+    else:
+        model = model_of_text(options, vocabulary, work, full)
+    done, made = model.done, model.made
+    text = made.text
     source_size = "" if options.arpa else f" from {text.sentences} sentences"
     log.info("%d-gram%s: %s n-grams by order", order, source_size, ", ".join(map(str, done.ngrams)))
     if done.added:
@@ -247,6 +324,7 @@ def make(options: Options, vocabulary: Vocabulary, work: Path) -> tuple[list[Pat
         "words": text.tokens,
         "empty_lines": text.empty,
         "reserved_symbols_left_out": text.reserved,
+        **described(model, vocabulary),
         "ngrams": {str(n): count for n, count in enumerate(done.ngrams, 1)},
         "grammar": {"states": graph.num_states, "arcs": graph.num_arcs},
         "lexicon": {
@@ -274,6 +352,15 @@ def make(options: Options, vocabulary: Vocabulary, work: Path) -> tuple[list[Pat
     counts = {"sentences": text.sentences, "words": text.tokens, "ngrams": sum(done.ngrams),
               "states": graph.num_states, "arcs": graph.num_arcs}  # fmt: skip
     return [out / name for name in [*names, "report.json"]], counts
+
+
+def described(model: Model, vocabulary: Vocabulary) -> dict[str, Any]:
+    """For the report: the text whose model was mixed in, and with which weight."""
+    if model.other is None or model.weight is None:
+        return {}
+    text = model.other.text
+    about = {"weight": round(model.weight, 4), "sentences": text.sentences, "words": text.tokens}
+    return {"other_text": {**about, "oov": report_oov(text, vocabulary.known)}}
 
 
 def remove_others(out: Path, names: list[str]) -> None:

@@ -8,12 +8,14 @@ import gzip
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import log10
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 
 from egret.base.errors import EgretError
 from egret.lang.symbols import END, START
@@ -256,6 +258,50 @@ def _copy_rest(
         enter(rest.strip())
     if not ended:
         raise EgretError(f"{path}: ends within its {order}-grams, without \\end\\; it was cut short, fetch it again")
+
+
+def ngrams_by_order(path: Path) -> list[dict[bytes, tuple[float, float]]]:
+    """All n-grams of a model, by order: words with one space between them to log10 of the probability and of the
+    back-off weight, 0 where it has none.
+
+    Raises:
+      EgretError: the file is not there, empty, no ARPA model, damaged or cut short.
+    """
+    with open_arpa(path) as data:
+        counts = read_counts(path, data)
+        found: list[dict[bytes, tuple[float, float]]] = [{}]
+        for line in _lines(path, data):
+            order, fields = len(found), line.split()
+            if line.startswith(b"\\") and (line == b"\\end\\" or line.endswith(b"-grams:")):
+                _check_count(path, order, counts[order - 1], len(found[-1]))
+                if order == len(counts):
+                    return found
+                found.append({})
+                continue
+            try:
+                weight = float(fields[order + 1]) if len(fields) > order + 1 else 0.0
+                found[-1][b" ".join(fields[1 : order + 1])] = (float(fields[0]), weight)
+            except (ValueError, IndexError):
+                shown = line[:60].decode(errors="replace")
+                raise EgretError(f"{path}: {shown!r} is no {order}-gram; the file is damaged, fetch it again") from None
+    raise EgretError(f"{path}: ends within its {len(found)}-grams, without \\end\\; it was cut short, fetch it again")
+
+
+def write_arpa(
+    target: Path, names: Sequence[Sequence[bytes]], scores: Sequence[np.ndarray], weights: Sequence[np.ndarray]
+) -> None:
+    """Write n-grams by order with log10 of their probabilities and, for all orders but the last, back-off weights."""
+    with open(target, "wb") as out:
+        out.write(b"\\data\\\n")
+        out.writelines(b"ngram %d=%d\n" % (order, len(each)) for order, each in enumerate(names, 1))
+        for order, (ngrams, log10s) in enumerate(zip(names, scores, strict=True), 1):
+            out.write(b"\n\\%d-grams:\n" % order)
+            if order < len(names):
+                rows = zip(log10s, ngrams, weights[order - 1], strict=True)
+                out.writelines(b"%.7g\t%s\t%.7g\n" % row for row in rows)
+            else:
+                out.writelines(b"%.7g\t%s\n" % row for row in zip(log10s, ngrams, strict=True))
+        out.write(b"\n\\end\\\n")
 
 
 def pack(source: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ extra=dictionary      # one of: dictionary none; whether a graph has the diction
 arpa=                 # n-gram model from elsewhere, such as the corpus's 3-gram.pruned.1e-7.arpa.gz; empty: one is made
 lm_text=              # text to make it from, such as librispeech-lm-norm.txt.gz; empty: the training transcripts
 lm_vocabulary=200000  # words of --lm-text that are taken, the most frequent
+lm_mix=text           # one of: text interpolate; --lm-text alone, or mixed with the transcripts, the weight chosen on dev
 lm_order=3            # order of the n-gram, also that of --arpa
 lm_prune=             # of an n-gram that is made: leave out those seen no more often, by order, as "0 0 1"
 model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
@@ -90,7 +91,11 @@ fi
 
 if stage 3 "graph: the n-gram given, or one of the text or of the training transcripts; G, HLG"; then
   source=(--cuts "$data/cuts/train.jsonl")
-  [[ -z $lm_text ]] || source=(--text "$(resolve_path "$lm_text")")
+  if [[ -n $lm_text && $lm_mix == text ]]; then
+    source=(--text "$(resolve_path "$lm_text")")
+  elif [[ -n $lm_text ]]; then
+    source+=(--other-text "$(resolve_path "$lm_text")")
+  fi
   if [[ -n $lm_prune ]]; then
     read -ra counts <<<"$lm_prune"
     source+=(--prune "${counts[@]}")

@@ -23,6 +23,7 @@ test_share=10.0       # percent of them for test
 divide=auto           # one of: auto speakers utterances; auto: whole speakers, where there are enough of them
 max_reject_percent=5.0 # stop when more utterances cannot be used
 lm_text=              # text to train the n-gram on beside the transcripts, a sentence a line
+lm_mix=interpolate    # one of: interpolate pool; a model of each, the weight chosen on dev, or one of both together
 lm_order=3            # order of the n-gram
 model=                # tdnn, conformer, conformer_large or a name in conf/models; empty: by the hours of speech
 seed=1                # of weights, batches and dropout
@@ -129,8 +130,13 @@ if stage 2 "lang: the words of the transcripts, and the units that they are made
 fi
 
 if stage 3 "graph: n-gram of the training transcripts and of --lm-text, G, HLG"; then
+  texts=()
+  if [[ -n $lm_text ]]; then
+    texts=(--other-text "$(resolve_path "$lm_text")")
+    [[ $lm_mix == interpolate ]] || texts[0]=--text
+  fi
   "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang_dir" \
-    --cuts "$data/cuts/train.jsonl" ${lm_text:+--text "$(resolve_path "$lm_text")"} \
+    --cuts "$data/cuts/train.jsonl" "${texts[@]}" \
     --dev-cuts "$data"/cuts/{dev,test}.jsonl --out "$lm"
   "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang_dir" \
     --grammar "$lm/G_${lm_order}gram.safetensors" --out "$graph"
