@@ -1,1 +1,1 @@
-"""When each token of a text was spoken."""
+"""When each word of a text was spoken, how surely, and long recordings cut up by it."""

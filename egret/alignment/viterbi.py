@@ -1,60 +1,33 @@
-"""Forced alignment: the most probable CTC path that spells a text (Graves et al. 2006; Kürzinger et al. 2020).
-
-What was said is given as slots, one after the other, each with alternatives, each a sequence of token ids: a word's
-pronunciations, or silence and nothing. A plain sequence of tokens is `plain(tokens)`.
-"""
+"""Forced alignment: the most probable CTC path that spells a text (Graves et al. 2006), of many utterances at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from egret.alignment.topology import BLANK, Topology, expand
 from egret.base.errors import EgretError
-
-BLANK = 0
-Slot = Sequence[Sequence[int]]
+from egret.lang.transcript import Slot
 
 
 @dataclass(frozen=True)
 class Span:
-    """A token's frames `start` to `end` (exclusive), and its mean log probability over them."""
+    """A token's frames `start` to `end` (exclusive), its mean log probability over them, and the slot it is of."""
 
     token: int
     start: int
     end: int
     score: float
+    slot: int = -1
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The tokens in their order, and the log probability of the whole path, its blanks included."""
+    """The tokens in their order, and the log probability of the whole path with its blanks; -inf: there is none."""
 
     spans: list[Span]
     score: float
-
-
-@dataclass(frozen=True)
-class _Topology:
-    """States of the CTC automaton, sorted so that each but for its loop is entered from earlier ones only.
-
-    Attributes:
-      labels: int64 [S], the token that a state emits at each frame.
-      before: int64 [S, K], the states it is entered from, itself among them; filled up with S, a state never reached.
-      starts: bool [S], where a path may begin.
-      ends: int64 [E], where it may end.
-      frames: the fewest frames that a path can have.
-    """
-
-    labels: np.ndarray
-    before: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    frames: int
-
-
-def plain(tokens: Sequence[int]) -> list[Slot]:
-    """Slots of a sequence without alternatives."""
-    return [[[token]] for token in tokens]
 
 
 def align(log_probs: np.ndarray, slots: Sequence[Slot]) -> Alignment:
@@ -67,71 +40,67 @@ def align(log_probs: np.ndarray, slots: Sequence[Slot]) -> Alignment:
       EgretError: there are fewer frames than the tokens need (one for each, and a blank between two equal ones), or
         the path has no probability.
     """
-    topology = _expand(slots)
-    frames, states = len(log_probs), len(topology.labels)
-    if frames < topology.frames:
-        raise EgretError(f"too short to align: {frames} frames, the tokens and their repeats need {topology.frames}")
-    if not frames:
+    topology = expand(slots)
+    if len(log_probs) < topology.frames:
+        raise EgretError(f"too short to align: {len(log_probs)} frames, the tokens and their repeats need "
+                         f"{topology.frames}")  # fmt: skip
+    if not len(log_probs):
         return Alignment([], 0.0)
-    emitted = np.asarray(log_probs, dtype=np.float64)[:, topology.labels]
-    best = np.full(states + 1, -np.inf)  # the last is the state never reached
-    best[:-1] = np.where(topology.starts, emitted[0], -np.inf)
-    came = np.zeros((frames, states), dtype=np.int64)
-    every = np.arange(states)
-    for frame in range(1, frames):
-        entered = best[topology.before]
-        choice = entered.argmax(axis=1)
-        came[frame] = topology.before[every, choice]
-        best[:-1] = entered[every, choice] + emitted[frame]
-    state = int(topology.ends[best[topology.ends].argmax()])
-    score = float(best[state])
-    if score == -np.inf:
+    [found] = align_batch(log_probs[None], [len(log_probs)], [topology])
+    if found.score == -np.inf:
         raise EgretError("cannot be aligned: the model gives its tokens no probability")
-    path = [state]
-    for frame in range(frames - 1, 0, -1):
-        path.append(int(came[frame, path[-1]]))
-    return Alignment(_spans(path[::-1], topology.labels, emitted), score)
+    return found
 
 
-def _expand(slots: Sequence[Slot]) -> _Topology:
-    """A state for each token, in which it lasts, and one for the blank after it; blanks may be left out between
-    different tokens. State 0 is the blank that may come first."""
-    nowhere = -1  # before the first frame
-    labels, before, depth = [BLANK], [[nowhere, 0]], {nowhere: 0, 0: 1}
+def align_batch(log_probs: np.ndarray, lengths: Sequence[int], topologies: Sequence[Topology]) -> list[Alignment]:
+    """The most probable path of each utterance through its automaton; a score of -inf where there is none.
 
-    def add(label: int, entered: list[int]) -> int:
-        state = len(labels)
-        labels.append(label)
-        before.append([*entered, state])
-        depth[state] = 1 + min(depth[each] for each in entered)
-        return state
+    The automata are walked as one, so that a frame costs a few operations whatever the number of utterances.
 
-    reached = [nowhere, 0]
-    for slot in slots:
-        left: list[int] = []
-        for tokens in slot:
-            here = reached
-            for token in tokens:
-                spoken = add(token, [state for state in here if state == nowhere or labels[state] != token])
-                here = [spoken, add(BLANK, [spoken])]
-            left += here
-        reached = list(dict.fromkeys(left))  # two empty alternatives lead to the same place
-    table = np.full((len(labels), max(map(len, before))), len(labels))
-    for state, entered in enumerate(before):
-        known = [each for each in entered if each != nowhere]
-        table[state, : len(known)] = known
-    starts = np.array([nowhere in entered for entered in before])
-    ends = np.array([state for state in reached if state != nowhere])
-    return _Topology(np.array(labels), table, starts, ends, min(depth[state] for state in reached))
+    Args:
+      log_probs: float [N, T, V], anything beyond an utterance's end.
+      lengths: N frames, at least 1.
+      topologies: N of them.
+    """
+    firsts = np.cumsum([0, *(len(found.labels) for found in topologies)])  # states of the automaton of all
+    sources = np.concatenate([found.sources + first for found, first in zip(topologies, firsts[:-1], strict=True)])
+    begins = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(found.splits) for found in topologies]))])[:-1]
+    starts = np.concatenate([found.starts for found in topologies])
+    _, frames, tokens = log_probs.shape
+    values = log_probs.reshape(-1)
+    emitted = np.concatenate([row * frames * tokens + found.labels for row, found in enumerate(topologies)])
+    scores = np.empty((max(lengths), len(starts)))
+    scores[0] = np.where(starts, values[emitted], -np.inf)
+    for frame in range(1, len(scores)):
+        np.maximum.reduceat(scores[frame - 1, sources], begins, out=scores[frame])
+        scores[frame] += values[emitted + frame * tokens]
+    return [
+        _traced(scores[:length, first : first + len(found.labels)], found, log_probs[row])
+        for row, (length, first, found) in enumerate(zip(lengths, firsts[:-1], topologies, strict=True))
+    ]
 
 
-def _spans(path: list[int], labels: np.ndarray, emitted: np.ndarray) -> list[Span]:
+def _traced(scores: np.ndarray, topology: Topology, log_probs: np.ndarray) -> Alignment:
+    """The best path by the scores [T, S] of the best ones into each state."""
+    state = int(topology.ends[scores[-1, topology.ends].argmax()])
+    path = np.empty(len(scores), dtype=np.int64)
+    path[-1] = state
+    for frame in range(len(scores) - 2, -1, -1):
+        entered = topology.entered(state)
+        state = path[frame] = int(entered[scores[frame, entered].argmax()])
+    return alignment(path, topology, log_probs, float(scores[-1, path[-1]]))
+
+
+def alignment(path: np.ndarray, topology: Topology, log_probs: np.ndarray, score: float) -> Alignment:
+    """The tokens along a path of states [T], with their log probabilities out of [T, V]."""
+    if score == -np.inf:
+        return Alignment([], score)
+    edges = [0, *(np.flatnonzero(path[1:] != path[:-1]) + 1).tolist(), len(path)]
     spans = []
-    first = 0
-    for frame in range(1, len(path) + 1):
-        if frame == len(path) or path[frame] != path[first]:
-            state = path[first]
-            if labels[state] != BLANK:
-                spans.append(Span(int(labels[state]), first, frame, float(emitted[first:frame, state].mean())))
-            first = frame
-    return spans
+    for first, end in pairwise(edges):
+        state = path[first]
+        if topology.labels[state] != BLANK:
+            token = int(topology.labels[state])
+            mean = float(log_probs[first:end, token].mean(dtype=np.float64))
+            spans.append(Span(token, first, end, mean, int(topology.slots[state])))
+    return Alignment(spans, score)

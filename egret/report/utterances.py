@@ -8,44 +8,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from egret.alignment.viterbi import BLANK, Alignment, Span, align, plain
+from egret.alignment.topology import BLANK, plain
+from egret.alignment.viterbi import Alignment, Span, align
 from egret.base.errors import EgretError
-from egret.corpus.audio import BadAudio
 from egret.corpus.cuts import spoken_of
 from egret.features.batching import STORED, Inputs, load_batch
 from egret.lang.lang import Lang
 from egret.lang.transcript import Transcripts
 from egret.models.model import JointModel
-from egret.report.html import Markup, data_uri, el, table
+from egret.report.aligned import aligned, note
+from egret.report.html import Markup, el, table
 from egret.report.picture import Token, picture
-from egret.report.sound import flac
-from egret.scoring.errors import GAP, Errors
-from egret.scoring.errors import align as align_words
+from egret.report.sound import inside
+from egret.scoring.errors import Errors
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """An utterance with its reference and its hypothesis (a row of hyp.jsonl; None: there is none)."""
+    """An utterance with its reference and its hypothesis (words, None where there is none, and units)."""
 
     cut: dict[str, Any]
     speaker: str
     ref: list[str]
-    hyp: list[str]
-    row: dict[str, Any] | None
+    hyp: list[str] | None
+    tokens: list[str] | None
     errors: Errors
-
-
-def worst_first(errors: dict[str, Errors], rows: dict[str, dict[str, Any]], count: int) -> list[str]:
-    """The ids with the most errors; of equals the highest error rate, then the least probable hypothesis.
-
-    The last makes a list worth looking at where nothing is wrong.
-    """
-
-    def rank(name: str) -> tuple[float, float, float, str]:
-        total = ((rows.get(name) or {}).get("score") or {}).get("total")
-        return (-errors[name].total, -errors[name].rate, -1e9 if total is None else total, name)
-
-    return sorted(errors, key=rank)[:count]
 
 
 class Listener:
@@ -107,44 +94,16 @@ def card(utterance: Utterance, listener: Listener, text: str, allowance: Callabl
     parts = [
         el("h4", cut["id"]),
         el("p", " · ".join(fact for fact in facts if fact), class_="facts"),
-        aligned(utterance.ref, utterance.hyp),
+        aligned(utterance.ref, utterance.hyp or []),
     ]
-    if utterance.row is None:
+    if utterance.hyp is None:
         parts.append(note("It has no hypothesis; all its words count as deleted."))
-    parts.append(_sound(cut, allowance))
+    parts.append(inside(cut, allowance))
     try:
         parts += _seen(utterance, listener, text)
     except EgretError as error:
         parts.append(note(str(error)))
     return el("article", parts)
-
-
-def note(text: str) -> Markup:
-    return el("p", text, class_="note")
-
-
-def aligned(ref: list[str], hyp: list[str]) -> Markup:
-    """Word above word; each kind of error has its colour, its line and its letter: S, D, I."""
-    columns = []
-    for left, right in align_words(ref, hyp):
-        kind = "I" if left == GAP else "D" if right == GAP else "S" if left != right else ""
-        shown = [el("span", "·" if word == GAP else word, class_="gap" if word == GAP else side)
-                 for word, side in ((left, "r"), (right, "h"))]  # fmt: skip
-        name = {"I": "inserted", "D": "deleted", "S": "substituted"}.get(kind)
-        columns.append(el("span", shown, el("b", kind), class_=f"w {kind.lower()}".strip(), title=name))
-    labels = el("span", el("span", "ref"), el("span", "hyp"), el("b"), class_="w label")
-    return el("div", labels, columns, class_="words")
-
-
-def _sound(cut: dict[str, Any], allowance: Callable[[int], bool]) -> Markup:
-    try:
-        content = flac(cut)
-    except (BadAudio, KeyError) as error:
-        why = "the cut names no recording" if isinstance(error, KeyError) else str(error)
-        return note(f"No sound: {why}.")
-    if not allowance(len(content)):
-        return note("No sound: the page has reached the size that --max-audio sets.")
-    return el("audio", controls=True, preload="metadata", src=data_uri("audio/flac", content))
 
 
 def _seen(utterance: Utterance, listener: Listener, text: str) -> list[Markup]:
@@ -166,11 +125,11 @@ def _seen(utterance: Utterance, listener: Listener, text: str) -> list[Markup]:
         notes.append(note(f"The reference has no alignment: {error}."))
     heard = listener.tokens(listener.heard(log_probs), cut)
     rows.append(("the model's best token at each moment", heard))
-    if reference and utterance.row and utterance.errors.total:
+    if reference and utterance.tokens is not None and utterance.errors.total:
         try:
-            hypothesis = listener.hypothesis(log_probs, utterance.row["tokens"])
+            hypothesis = listener.hypothesis(log_probs, utterance.tokens)
             notes.append(note(verdict(reference.score, hypothesis.score)))
-        except (EgretError, KeyError):  # tokens of another lang folder, or none
+        except (EgretError, KeyError):  # tokens of another lang folder
             pass
     columns = ["row", "token", "start, s", "end, s", "probability"]
     cells = [[title.split(",")[0] if number == 0 else "", token.name, f"{token.start:.2f}", f"{token.end:.2f}",
