@@ -65,6 +65,7 @@ def load(level: Level) -> "SyllableGraph":
 def run(options: Options) -> Outcome:
     from egret.decoding.syllables import SyllableSearch
     from egret.lang.symbols import SPECIAL_TOKENS
+    from egret.scoring.report import LEAVES
 
     refuse_same_folder(options)
     graph = load(options)
@@ -85,7 +86,7 @@ def run(options: Options) -> Outcome:
     options.out.mkdir(parents=True, exist_ok=True)
     write_jsonl(options.out / "hyp.jsonl", rows)
     leave_params(options, about, started.seconds)
-    for left in ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt", "errors.jsonl"):  # of others
+    for left in LEAVES:  # scores of other hypotheses
         (options.out / left).unlink(missing_ok=True)
     log.info("%d rows of units to text, %d units stand by themselves", len(rows), alone)
     return Outcome([options.out / "hyp.jsonl", options.out / "params.json"],

@@ -33,6 +33,7 @@ def make(
     part: str = "test",
     normaliser: str = "plain",
     metric: str = "wer",
+    cer_latin: str = "auto",
     curves: dict[str, list[float]] | None = None,
     **config: Any,
 ) -> Path:
@@ -49,7 +50,8 @@ def make(
         about = {"part": part, "method": "greedy", "params": {}, "chosen_on": "fixed"}
         write_json(decoded / "params.json", about)
         score = step_module("score")
-        score.run(score.Options(decode=folder / "decode", cuts=[manifest], normaliser=normaliser, metric=metric))
+        score.run(score.Options(decode=folder / "decode", cuts=[manifest], normaliser=normaliser, metric=metric,
+                                cer_latin=cer_latin))  # fmt: skip
     if curves:
         from torch.utils.tensorboard import SummaryWriter
 
@@ -242,6 +244,20 @@ def test_where_the_method_was_chosen_by_cer_characters_are_compared(tmp_path: Pa
     [test] = compare(tmp_path / "a", tmp_path / "b").tests
     # THREE against SIX: five letters, of which none is kept in its place; 11 letters in each of 20 utterances.
     assert (test.metric, test.found and test.found.rates[0]) == ("cer", pytest.approx(100 * 10 * 5 / (20 * 11)))
+
+
+def test_there_is_no_test_of_cer_in_other_units(tmp_path: Path):
+    make(tmp_path / "a", BAD, metric="cer")
+    make(tmp_path / "b", REFERENCES, metric="cer", cer_latin="word")
+    [test] = compare(tmp_path / "a", tmp_path / "b").tests
+    assert test.found is None and "CER takes Latin words for letters in A, for words in B" in test.note
+
+
+def test_where_the_method_was_chosen_by_mixed_errors_these_are_compared(tmp_path: Path):
+    make(tmp_path / "a", BAD, metric="mer")
+    make(tmp_path / "b", REFERENCES, metric="mer")
+    [test] = compare(tmp_path / "a", tmp_path / "b").tests
+    assert (test.metric, test.found and test.found.rates[0]) == ("mer", pytest.approx(100 * 10 / 60))
 
 
 def test_parts_that_only_one_has_are_scored_and_not_tested(scored: Path, tmp_path: Path):

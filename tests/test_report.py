@@ -18,11 +18,12 @@ from egret.base.stamps import fingerprint
 from egret.lang.lang import Lang
 from egret.models.files import save_config, save_weights
 from egret.models.greedy import ctc_greedy
+from egret.report.aligned import aligned, worst_first
 from egret.report.curves import BINS, Scale, binned, read_curves
 from egret.report.html import VOID, el, table
 from egret.report.page import make_page
 from egret.report.picture import LEVELS, Token, levels
-from egret.report.utterances import Listener, aligned, verdict, worst_first
+from egret.report.utterances import Listener, verdict
 from egret.scoring.errors import Errors
 from folders import conformer, make_cuts, make_experiment, make_lang, random_log_probs, step_module
 
@@ -223,9 +224,9 @@ def test_an_axis_has_a_few_round_numbers_in_its_range(low: float, high: float):
 def test_the_worst_have_the_most_errors_then_the_highest_rate_then_the_least_probable_hypothesis():
     errors = {"few": Errors(4, subs=1), "many": Errors(9, dels=3), "short": Errors(1, subs=1), "certain": Errors(5),
               "doubtful": Errors(5)}  # fmt: skip
-    rows = {"certain": {"score": {"total": -1.0}}, "doubtful": {"score": {"total": -50.0}}}
-    assert worst_first(errors, rows, 9) == ["many", "short", "few", "doubtful", "certain"]
-    assert worst_first(errors, rows, 2) == ["many", "short"]
+    totals = {"certain": -1.0, "doubtful": -50.0}
+    assert worst_first(errors, totals, 9) == ["many", "short", "few", "doubtful", "certain"]
+    assert worst_first(errors, totals, 2) == ["many", "short"]
 
 
 def test_as_many_are_shown_as_were_asked_for(scored: Path):
@@ -395,8 +396,13 @@ def test_the_model_shown_is_the_one_that_was_decoded_with(scored: Path, run_step
 
 
 def test_an_experiment_without_scores_is_refused_in_one_line(scored: Path, run_step: Callable[..., str]):
-    (scored / "exp/tiny/best.json").unlink()
+    (scored / "exp/tiny/decode/test_ctc_greedy/score.json").unlink()
     assert "no scores in it" in run_report(run_step, scored, code=1)
+
+
+def test_an_experiment_without_a_best_method_is_refused_in_one_line(scored: Path, run_step: Callable[..., str]):
+    (scored / "exp/tiny/best.json").unlink()
+    assert "no best.json in it" in run_report(run_step, scored, code=1)
 
 
 def test_a_part_without_its_manifest_is_refused(scored: Path):

@@ -1,25 +1,23 @@
 """Two experiments beside each other: what was set, how training went, how they score, and whether that is chance."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from egret.base import options
 from egret.base.errors import EgretError, UsageError, first_few
-from egret.base.files import read_json, read_jsonl
+from egret.base.files import read_json
 from egret.base.options import as_plain
 from egret.base.stamps import read_stamp
 from egret.report.curves import Points, read_curves
-from egret.report.scores import Score, read_scores
-from egret.scoring.bootstrap import Paired, paired
+from egret.scoring.paired import LETTERS, Test, paired_tests
+from egret.scoring.results import Score, read_scores
 from egret.training.options import TrainOptions
 
-LETTERS = "AB"
 # What makes losses per token those of different things.
 KIND_OF_LOSS = ("loss", "topology", "intermediate", "consistency", "units")
-COUNTED = {"wer": ("words", "word_errors"), "cer": ("characters", "character_errors")}  # of a row of errors.jsonl
 
 
 @dataclass(frozen=True)
@@ -57,25 +55,6 @@ class Epoch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Test:
-    """A part by the best method of each experiment: `found` on the utterances that both have, or why there is none."""
-
-    part: str
-    metric: str
-    methods: tuple[str, str]
-    found: Paired | None
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        """Which is better, by the interval of the difference."""
-        if self.found is None:
-            return "no test"
-        low, high = self.found.ci95
-        return "B is better" if high < 0 else "A is better" if low > 0 else "may be chance"
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Two experiments and what differs between them; `config`, `software` and `training` are (name, A's, B's)."""
 
@@ -101,7 +80,7 @@ class Comparison:
                 for experiment in self.experiments
             ],
             "best": [experiment.best.get("method") for experiment in self.experiments],
-            "tests": [{**asdict(test), "verdict": test.verdict} for test in self.tests],
+            "tests": [test.as_plain() for test in self.tests],
             "notes": self.notes,
         }  # fmt: skip
 
@@ -132,7 +111,7 @@ def compare(first: Path, second: Path) -> Comparison:
         training=[(name, a.training.get(name, "-"), b.training.get(name, "-"))
                   for name in [*a.training, *(b.training.keys() - a.training.keys())]],
         epochs=by_epoch(a.curves, b.curves),
-        tests=list(paired_tests(a, b)),
+        tests=list(paired_tests((a.scores, b.scores), (a.best, b.best))),
         notes=notes,
     )  # fmt: skip
 
@@ -236,50 +215,3 @@ def losses(curves: dict[str, Points]) -> list[tuple[float | None, float | None]]
     """(training loss, dev loss) of each epoch; both are recorded at the epoch's last step."""
     train, dev = dict(curves.get("train/epoch_loss", [])), dict(curves.get("dev/loss", []))
     return [(train.get(step), dev.get(step)) for step in sorted(train.keys() | dev.keys())]
-
-
-def paired_tests(a: Experiment, b: Experiment) -> Iterator[Test]:
-    """A test of each part that both have by their best methods, by the measure that these were chosen by."""
-    of_both = [{score["part"]: score for score in each.scores if score["method"] == each.best["method"]}
-               for each in (a, b)]  # fmt: skip
-    metrics = sorted({each.best.get("metric", "wer") for each in (a, b) if each.best}, reverse=True)
-    for part in [part for part in of_both[0] if part in of_both[1]]:
-        for metric in metrics:
-            yield test_part(part, metric, (of_both[0][part], of_both[1][part]))
-
-
-def test_part(part: str, metric: str, scores: tuple[Score, Score]) -> Test:
-    """The paired test of one part."""
-    methods = (scores[0]["method"], scores[1]["method"])
-
-    def none(why: str) -> Test:
-        return Test(part, metric, methods, None, why)
-
-    names = ["{name} {version}".format(**score["normaliser"]) for score in scores]
-    if names[0] != names[1]:
-        return none(f"texts were normalised differently: A {names[0]}, B {names[1]}; score both with one --normaliser")
-    rows = []
-    for letter, score in zip(LETTERS, scores, strict=True):
-        path = score["folder"] / "errors.jsonl"
-        if not path.exists():
-            return none(f"{letter} has no {path}; score it again (steps/score.py, stage 5)")
-        rows.append({row["id"]: row for row in read_jsonl(path)})
-    shared = [name for name in rows[0] if name in rows[1]]
-    if not shared:
-        return none("scored on different utterances, none of which both have")
-    other = [name for name in shared if rows[0][name]["reference"] != rows[1][name]["reference"]]
-    if other:
-        return none(f"the transcripts of {len(other)} of {len(shared)} utterances differ ({first_few(other)}); "
-                    f"score both against the same cuts")  # fmt: skip
-    length, errors = COUNTED[metric]
-    a, b = ([row[name][errors] for name in shared] for row in rows)
-    found = paired(a, b, [rows[0][name][length] for name in shared])
-    return Test(part, metric, methods, found, _apart(len(shared), rows))
-
-
-def _apart(shared: int, rows: Sequence[dict[str, Any]]) -> str:
-    alone = [len(row) - shared for row in rows]
-    if not any(alone):
-        return ""
-    return (f"scored on different utterances: {alone[0]} only in A, {alone[1]} only in B; the test is on the "
-            f"{shared} that both have")  # fmt: skip

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from egret.report.compare import LETTERS, Comparison
-from egret.report.compare_text import HOW, TEST_COLUMNS, score_rows, test_rows
+from egret.report.compare import Comparison
+from egret.report.compare_text import score_rows
 from egret.report.curves import Line, Points, chart
 from egret.report.html import Markup, el, table
 from egret.report.style import document
+from egret.scoring.paired import HOW, LETTERS, TEST_COLUMNS, test_rows
 
 LOOKS = ("one", "two")
 

@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 
-from egret.report.compare import LETTERS, Comparison, Experiment, Test
+from egret.report.compare import Comparison, Experiment
+from egret.scoring.paired import LETTERS, tests_table
 from egret.scoring.tables import columns, rate, width
 
 WIDEST = 60  # letters of a value
 EPOCHS = 20  # rows of the table of epochs, about
-TEST_COLUMNS = ["part", "", "utterances", "A %", "B %", "B - A [95 %]", "B fewer in", "p", ""]
-HOW = (
-    "B - A: difference in points, and where 95 % of the resamplings of the utterances put it (paired bootstrap); "
-    "B fewer in: share of the resamplings in which B has fewer errors; p: matched-pairs test, two-sided"
-)
 
 
 def as_text(found: Comparison) -> str:
@@ -24,7 +20,7 @@ def as_text(found: Comparison) -> str:
         titled("Training", differing(found.training)),
         titled("Loss per token", epochs(found)),
         titled("Scores (* the best method of each)", scores(found.experiments)),
-        titled("Paired test, by the best method of each", tests(found.tests)),
+        titled("Paired test, by the best method of each", tests_table(found.tests)),
         "".join(f"note: {note}\n" for note in found.notes),
     ]
     return "\n".join(section for section in sections if section)
@@ -90,32 +86,3 @@ def score_rows(experiments: Sequence[Experiment], mark: str) -> list[list[str]]:
 def scores(experiments: Sequence[Experiment]) -> str:
     rows = score_rows(experiments, "*")
     return columns(["part", "method", "WER % A", "WER % B", "CER % A", "CER % B"], rows) if rows else ""
-
-
-def test_rows(tests: Sequence[Test]) -> list[list[str]]:
-    """The cells below TEST_COLUMNS."""
-    rows = []
-    for test in tests:
-        start, end = [test.part, test.metric.upper()], [test.verdict]
-        found = test.found
-        if found is None:
-            rows.append([*start, *["-"] * 6, *end])
-            continue
-        rows.append([
-            *start,
-            str(found.utterances),
-            *(f"{each:.2f}" for each in found.rates),
-            f"{found.difference:+.2f} [{found.ci95[0]:+.2f}, {found.ci95[1]:+.2f}]",
-            f"{100 * found.fewer[0]:.1f} %",
-            "-" if found.p is None else f"{found.p:.2g}",
-            *end,
-        ])  # fmt: skip
-    return rows
-
-
-def tests(found: Sequence[Test]) -> str:
-    if not found:
-        return ""
-    notes = "".join(f"{test.part}: {test.note}\n" for test in found if test.note)
-    explained = f"({HOW})\n" if any(test.found for test in found) else ""
-    return columns(TEST_COLUMNS, test_rows(found)) + notes + explained

@@ -1,7 +1,6 @@
 """The page: what was trained, how it went, how it scored, and where it goes wrong."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,21 @@ from egret.lang.lang import Lang
 from egret.lang.normalise import normalise
 from egret.models.files import load_model
 from egret.models.model import count_parameters
+from egret.report.aligned import legend, note, worst_first
 from egret.report.attention import attention_section
 from egret.report.curves import curves_section, read_curves
-from egret.report.html import Markup, el, table
-from egret.report.scores import Score, read_scores
+from egret.report.html import Markup, el
+from egret.report.sections import confusions_section, scores_table, speakers_section
+from egret.report.sound import Allowance
 from egret.report.style import SCRIPT, document
-from egret.report.utterances import Listener, Utterance, card, note, worst_first
+from egret.report.utterances import Listener, Utterance, card
+from egret.scoring.details import Tally, by_speaker, group
 from egret.scoring.errors import count_errors
-from egret.scoring.report import References, read_hypotheses, spelt
-from egret.scoring.tables import SPEAKER_COLUMNS, chosen_cell, confused, rate, speaker_rows
+from egret.scoring.inputs import Hypotheses, References
+from egret.scoring.report import UNITS
+from egret.scoring.results import Score, read_scores
+from egret.scoring.writing import Writing
 
-SHOWN = 15  # confusions of a kind, speakers
 LEGEND = (
     "The picture shows the log mel filter banks that the model sees, low frequencies below. Under it, where the model "
     "finds the tokens of the reference (in their best pronunciation), and what it would say itself at each moment, "
@@ -33,20 +36,6 @@ LEGEND = (
     "box mean a probability below 0.1. CTC puts a token where it recognises it, which may be short and late. Touch the "
     "picture to hear from there."
 )
-
-
-@dataclass
-class Allowance:
-    """Room on the page for sound, in bytes."""
-
-    left: float
-
-    def __call__(self, size: int) -> bool:
-        """Take `size` bytes if there are as many."""
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
 
 
 def make_page(
@@ -71,7 +60,7 @@ def make_page(
     listener, allowance = Listener(model, units, inputs), Allowance(max_audio * 2**20)
     sections = [
         el("section", el("h2", "Training"), _curves(experiment / "tensorboard")),
-        el("section", el("h2", "Scores"), _scores(scores, best)),
+        el("section", el("h2", "Scores"), scores_table(scores, best)),
     ]
     shown: list[dict[str, Any]] = []
     for score in (score for score in scores if score["method"] == best["method"]):
@@ -131,59 +120,34 @@ def _curves(folder: Path) -> Markup:
         return note(f"No curves: {error}.")
 
 
-def _scores(scores: list[Score], best: dict[str, Any]) -> Markup:
-    names = ["method", "part", "WER % [95 %]", "CER % [95 %]", "ins", "del", "sub", "words", "missing", "RTF",
-             "chosen on", "parameters"]  # fmt: skip
-    rows, marked = [], set()
-    for number, score in enumerate(scores):
-        chosen = score["method"] == best["method"]
-        marked |= {number} if chosen else set()
-        rtf = score.get("rtf") or {}
-        rows.append([
-            ("★ " if chosen else "") + score["method"],
-            score["part"],
-            rate(score["wer"], score["ci95"]["wer"]),
-            rate(score["cer"], score["ci95"]["cer"]),
-            *(str(score[key]) for key in ("ins", "del", "sub", "ref", "missing")),
-            f"{sum(rtf.get(key) or 0.0 for key in ('encoder', 'search')):.4f}" if rtf else "-",
-            chosen_cell(score),
-            ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-                      for name, value in score["params"].items()),
-        ])  # fmt: skip
-    how = "fixed beforehand" if best["chosen_on"] == "fixed" else f"chosen on {best['chosen_on']}"
-    said = f"★ {best['method']}, {how}. The interval is where 95 % of resamplings of the utterances lie."
-    if best.get("note"):
-        said = f"{best['note']}. {said}"
-    return el("div", table(names, rows, marked), note(said))
-
-
 def _part(
     experiment: Path, score: Score, manifest: Path, listener: Listener, worst: int, allowance: Callable[[int], bool]
 ) -> tuple[Markup, list[dict[str, Any]]]:
     """The details of one part by the best method, and the cuts that are shown, the worst first."""
-    normaliser = score["normaliser"]["name"]
-    references = References.read(manifest, normaliser)
-    hyps = read_hypotheses(score["folder"] / "hyp.jsonl", normaliser)
-    rows = {row["id"]: row for row in read_jsonl(score["folder"] / "hyp.jsonl")}
-    counts = count_errors(references.words, hyps)
-    chosen = worst_first(counts.utterances, rows, worst)
+    writing = Writing.of(score)
+    references = References.read(manifest, writing)
+    hyps = Hypotheses.read(score["folder"] / "hyp.jsonl", writing, tokens=True)
+    counts = count_errors(references.words, hyps.words)
+    by_character = count_errors(references.words, hyps.words, UNITS[score.get("latin", "letter")])
+    chosen = worst_first(counts.utterances, hyps.totals, worst)
     wanted = set(chosen)
     found = {cut["id"]: cut for cut in read_cuts(manifest) if cut["id"] in wanted}
     trained_on = listener.lang.about["normaliser"]["name"]
     cards = []
     for name in chosen:
-        utterance = Utterance(found[name], references.speakers[name], references.words[name], hyps.get(name, []),
-                              rows.get(name), counts.utterances[name])  # fmt: skip
+        utterance = Utterance(found[name], references.speakers[name], references.words[name], hyps.words.get(name),
+                              hyps.tokens.get(name), counts.utterances[name])  # fmt: skip
         cards.append(card(utterance, listener, normalise(text_of(found[name]), trained_on), allowance))
-    speakers = speaker_rows(references.speakers, counts, count_errors(spelt(references.words), spelt(hyps)))
+    speakers = by_speaker(references.speakers, counts, by_character)
     content = el(
         "section",
         el("h2", f"{score['part']}: {score['wer']:.2f} % by {score['method']}"),
-        _confusions(confused(references.words, hyps)),
-        _speakers(speakers),
+        confusions_section(Tally.of(references.words, hyps.words).confusions()),
+        speakers_section([{"speaker": each.name, **each.as_plain()} for each in speakers],
+                         group("all", counts.utterances, counts, by_character).as_plain()),
         el("h3", f"The {len(cards)} worst of {len(counts.utterances)} utterances") if cards else [],
         cards,
-    )
+    )  # fmt: skip
     return content, [found[name] for name in chosen]
 
 
@@ -197,33 +161,5 @@ def _attention(listener: Listener, shown: list[dict[str, Any]]) -> Markup:
     return Markup("")
 
 
-def _confusions(kinds: dict[str, dict[str, int]]) -> Markup:
-    boxes = []
-    for title, found in kinds.items():
-        rows = [[str(count), what] for what, count in list(found.items())[:SHOWN]]
-        more = f"and {len(found) - SHOWN} more in confusions.txt" if len(found) > SHOWN else ""
-        content = table(["times", title], rows) if rows else note(f"no {title.split(' (')[0]}")
-        boxes.append(el("div", content, note(more) if more else []))
-    return el("div", el("h3", "Commonest confusions"), el("div", boxes, class_="beside"))
-
-
-def _speakers(rows: list[list[str]]) -> Markup:
-    *each, everyone = rows
-    more = f"and {len(each) - SHOWN} more in per_speaker.txt" if len(each) > SHOWN else ""
-    content = table(SPEAKER_COLUMNS, [*each[:SHOWN], everyone], {len(each[:SHOWN])})
-    return el("div", el("h3", "Speakers, the highest WER first"), content, note(more) if more else [])
-
-
 def _legend() -> Markup:
-    def sample(kind: str, ref: str, hyp: str, says: str) -> Markup:
-        shown = [el("span", word, class_="gap" if word == "·" else side) for word, side in ((ref, "r"), (hyp, "h"))]
-        return el("p", el("span", shown, el("b", kind.upper()), class_=f"w {kind}"), f" {says}")
-
-    return el(
-        "footer",
-        el("h2", "How to read this"),
-        sample("s", "SAID", "HEARD", "substituted"),
-        sample("d", "SAID", "·", "deleted: it was said and is missing"),
-        sample("i", "·", "HEARD", "inserted: it was not said"),
-        el("p", LEGEND),
-    )
+    return el("footer", el("h2", "How to read this"), legend(), el("p", LEGEND))

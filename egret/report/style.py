@@ -2,8 +2,11 @@
 
 from egret.report.html import Markup, el
 
-# Nothing may be loaded from anywhere: a browser holds the page to it.
-POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+# Nothing may be loaded from anywhere: a browser holds the page to it. Sounds may come from `media` besides.
+POLICY = (
+    "default-src 'none'; img-src data:; media-src data:{media}; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
+BESIDE = " 'self' file:"  # recordings on the same disk, or of the same server
 
 # Colours of errors after Okabe and Ito (2008), which the colour-blind tell apart; lines and letters say the same.
 STYLE = """
@@ -46,6 +49,10 @@ svg { display: block; }
 .chart svg { width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 11px; }
 .grid { stroke: var(--line); }
+.bars rect { fill: var(--one); }
+.bars .whisker { stroke: var(--text); stroke-width: 1.5; }
+.bars .mark { stroke: var(--two); stroke-width: 2.5; }
+.bars text.name { fill: var(--text); }
 polyline { fill: none; stroke-width: 1.8; }
 polyline.one { stroke: var(--one); }
 polyline.two { stroke: var(--two); stroke-dasharray: 5 3; }
@@ -66,6 +73,9 @@ article { background: var(--card); border-radius: 8px; padding: 14px; margin: 14
   max-width: 100%; overflow-wrap: anywhere; vertical-align: middle; }
 .w b { font-size: .7rem; height: 1.1em; text-align: center; }
 .w.label { color: var(--soft); padding-left: 0; font-size: .9em; }
+.w i { font-size: .7rem; font-style: normal; height: 1.3em; text-align: center; color: var(--soft); }
+.w i.doubt { color: var(--two); font-weight: 600; }
+.r.out { border-bottom: 2px dotted var(--two); }
 .gap { color: var(--soft); text-align: center; }
 .w.s { background: var(--s-back); } .w.s b { color: var(--s); }
 .w.s .h { text-decoration: underline wavy var(--s) 1px; text-underline-offset: 3px; }
@@ -111,13 +121,13 @@ for (const card of document.querySelectorAll('article')) {
 """
 
 
-def document(title: str, content: list[Markup], script: str = "") -> str:
-    """A whole page that needs no other file."""
+def document(title: str, content: list[Markup], script: str = "", media: str = "") -> str:
+    """A whole page that needs no other file, but for the sounds that it may have from `media`."""
     head = el(
         "head",
         el("meta", charset="utf-8"),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY.format(media=media)),
         el("title", title),
         el("style", Markup(STYLE)),
     )

@@ -1,13 +1,16 @@
 """Errors of hypotheses against references, joined by utterance id and aligned by kaldialign."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import kaldialign
 
 from egret.base.errors import EgretError, first_few
+from egret.lang.characters import HAN
 
 GAP = "\ue000"  # stands for nothing in an alignment; private-use, so that no word is the same
+MIXED = re.compile(f"[{HAN}]|[^{HAN}]+")
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Counts:
     Attributes:
       utterances: errors of each utterance by its id, in the order of the references.
       missing: ids of references without a hypothesis; all their words count as deleted.
+      strangers: ids of hypotheses without a reference; they count for nothing.
     """
 
     utterances: dict[str, Errors]
     missing: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
 
     @property
     def sum(self) -> Errors:
@@ -67,31 +72,40 @@ def total(errors: Iterable[Errors]) -> Errors:
     )
 
 
-def count_errors(refs: Mapping[str, Sequence[str]], hyps: Mapping[str, Sequence[str]]) -> Counts:
-    """Count errors; references and hypotheses are words (or characters) by utterance id.
+def count_errors(
+    refs: Mapping[str, Sequence[str]],
+    hyps: Mapping[str, Sequence[str]],
+    cut: Callable[[Iterable[str]], Sequence[str]] = list,
+) -> Counts:
+    """Count errors; references and hypotheses are words by utterance id, which `cut` makes units of.
 
-    A reference without a hypothesis counts as deleted and is named in the result.
+    A reference without a hypothesis counts as deleted, a hypothesis without a reference for nothing; the result names
+    both.
 
     Raises:
-      EgretError: a hypothesis has no reference.
+      EgretError: there are hypotheses, and none of them has a reference.
     """
-    refuse_strangers(refs, hyps)
+    strangers = [name for name in hyps if name not in refs]
+    if strangers and len(strangers) == len(hyps):
+        raise EgretError(
+            f"none of {len(hyps)} hypotheses has a reference (first: {first_few(strangers)}); score them against the "
+            f"cuts that were decoded"
+        )
     utterances = {}
     missing = []
     for name, ref in refs.items():
         if name not in hyps:
             missing.append(name)
-        found = kaldialign.edit_distance(list(ref), list(hyps.get(name, ())))
-        utterances[name] = Errors(len(ref), int(found["ins"]), int(found["del"]), int(found["sub"]))
-    return Counts(utterances, missing)
+        utterances[name] = errors_between(list(cut(ref)), list(cut(hyps.get(name, ()))))
+    return Counts(utterances, missing, strangers)
 
 
-def refuse_strangers(refs: Mapping[str, object], hyps: Mapping[str, object]) -> None:
-    if strangers := [name for name in hyps if name not in refs]:
-        raise EgretError(
-            f"{len(strangers)} of {len(hyps)} hypotheses have no reference ({first_few(strangers)}); "
-            f"score them against the cuts that were decoded"
-        )
+def errors_between(ref: list[str], hyp: list[str]) -> Errors:
+    """The fewest errors that make `hyp` of `ref`."""
+    if ref == hyp:
+        return Errors(len(ref))
+    found = kaldialign.edit_distance(ref, hyp)
+    return Errors(len(ref), int(found["ins"]), int(found["del"]), int(found["sub"]))
 
 
 def characters(words: Iterable[str]) -> list[str]:
@@ -99,9 +113,15 @@ def characters(words: Iterable[str]) -> list[str]:
     return list("".join(words))
 
 
+def mixed(words: Iterable[str]) -> list[str]:
+    """Chinese characters one by one, what stands between them whole, for the mixed error rate: 卡 拉 OK of 卡拉OK."""
+    return [unit for word in words for unit in ([word] if word.isascii() else MIXED.findall(word))]
+
+
 def align(ref: Sequence[str], hyp: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Pairs of reference and hypothesis; GAP in the first is an insertion, in the second a deletion.
 
     The pairs have just the errors that `count_errors` counts.
     """
-    yield from kaldialign.align(list(ref), list(hyp), GAP)
+    ref, hyp = list(ref), list(hyp)
+    yield from zip(ref, hyp, strict=True) if ref == hyp else kaldialign.align(ref, hyp, GAP)

@@ -1,179 +1,184 @@
 """One decoding scored: score.json and the detailed tables beside its hypotheses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from egret.base.errors import EgretError
-from egret.base.files import digest, read_json, read_jsonl, write_json, write_jsonl, write_text
+from egret.base.errors import EgretError, first_few
+from egret.base.files import atomic_open, digest, write_json, write_jsonl, write_text
 from egret.base.log import log
-from egret.corpus.cuts import distinct_cuts, spoken_of, text_of
 from egret.lang.lang import Lang
-from egret.lang.normalise import identity, normalise
+from egret.lang.pinyin import is_han
 from egret.scoring import tables
-from egret.scoring.bootstrap import intervals
-from egret.scoring.errors import Counts, characters, count_errors
-from egret.scoring.syllables import FIELD, NORMALISER, Heard, Spoken, heard_pinyin, heard_units, spoken, syllable_scores
+from egret.scoring.bootstrap import intervals, resamples_of
+from egret.scoring.confidence import confidence_scores
+from egret.scoring.details import Tally, by_duration, by_speaker, group
+from egret.scoring.errors import Counts, Errors, characters, count_errors, mixed
+from egret.scoring.inputs import Hypotheses, References, read_params
+from egret.scoring.syllables import NORMALISER, Heard, heard_pinyin, heard_units, syllable_scores
+from egret.scoring.trn import trn
+from egret.scoring.writing import Writing
 
-NAMED = 20  # missing utterances named in score.json
-LEAVES = ("score.json", "per_utt.txt", "per_speaker.txt", "confusions.txt", "errors.jsonl")
+NAMED = 20  # utterances without hypothesis, or without reference, named in score.json
+LEAVES = ("score.json", "details.json", "errors.jsonl", "per_utt.txt", "per_speaker.txt", "per_duration.txt",
+          "confusions.txt", "ref.trn", "hyp.trn")  # fmt: skip
+OUTSIDE = "out_of_lexicon.txt"  # only where there is a lexicon
+Latin = Literal["word", "letter"]  # what a Latin word counts as in CER: one unit, or its letters
+UNITS: dict[Latin, Callable[[Iterable[str]], list[str]]] = {"word": mixed, "letter": characters}
 
 
 @dataclass(frozen=True)
-class References:
-    """The words of each utterance of a part, its speaker, and of Mandarin its syllables."""
+class Known:
+    """The words of a lexicon, and where it is from."""
 
-    words: dict[str, list[str]]
-    speakers: dict[str, str]
-    syllables: Spoken | None = None
+    name: str
+    words: frozenset[str]
 
     @classmethod
-    def read(cls, cuts: Path, normaliser: str, lang: Lang | None = None, syllables: bool = False) -> "References":
-        """The references of a manifest.
-
-        Args:
-          lang: lang folder of a syllable system.
-          syllables: have them with syllables, where a lang folder is given or text is Mandarin.
-
-        Raises:
-          EgretError: no such manifest, no cuts in it, or two with one id.
-        """
-        words: dict[str, list[str]] = {}
-        speakers = {}
-        said = {}
-        in_syllables = syllables and (lang is not None or normaliser == NORMALISER)
-        for cut in distinct_cuts(cuts):
-            name = cut["id"]
-            words[name] = normalise(text_of(cut), normaliser).split()
-            if in_syllables:
-                said[name] = spoken_of(cut, lang.spoken if lang and lang.spoken else FIELD)
-            supervisions = cut.get("supervisions") or [{}]
-            speakers[name] = str(supervisions[0].get("speaker") or "")
-        if not words:
-            raise EgretError(f"{cuts}: no cuts in it; nothing to score against")
-        return cls(words, speakers, spoken(lang, words, said) if in_syllables else None)
+    def of(cls, lang: Lang, writing: Writing) -> "Known":
+        """Those of a lang folder as texts have them; a writing that cuts words apart leaves their pieces."""
+        return cls(str(lang.folder), frozenset(piece for word in lang.words for piece in writing.words(word)))
 
 
-def read_tokens(path: Path) -> dict[str, list[str]]:
-    """The units of each utterance of hyp.jsonl; of those that have none written, none."""
-    return {row["id"]: row["tokens"] for row in read_jsonl(path) if isinstance(row.get("tokens"), list)}
+def han_of(texts: Mapping[str, Sequence[str]]) -> int:
+    """How many Chinese characters are in texts."""
+    return sum(is_han(letter) for words in texts.values() for word in words if not word.isascii() for letter in word)
 
 
-def read_hypotheses(path: Path, normaliser: str) -> dict[str, list[str]]:
-    """The words of each utterance of hyp.jsonl.
-
-    Raises:
-      EgretError: a row without id or words, or two rows with one id.
-    """
-    found: dict[str, list[str]] = {}
-    for number, row in enumerate(read_jsonl(path), 1):
-        if not isinstance(row, dict) or not isinstance(row.get("words"), list) or "id" not in row:
-            raise EgretError(f"{path}:{number}: not a hypothesis (needs id and words); decode again")
-        if row["id"] in found:
-            raise EgretError(f"{path}:{number}: a second hypothesis of {row['id']!r}; decode again")
-        found[row["id"]] = normalise(" ".join(row["words"]), normaliser).split()
-    return found
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """params.json: part, method, params, chosen_on and, where it was measured, rtf."""
-    about = read_json(path)
-    missing = [key for key in ("part", "method", "params", "chosen_on") if key not in about]
-    if missing:
-        raise EgretError(f"{path}: lacks {', '.join(missing)}; decode again")
-    return about
-
-
-def syllables_of(folder: Path, hyps: Mapping[str, list[str]], normaliser: str, lang: Lang | None) -> Heard | None:
+def syllables_of(hyps: Hypotheses, writing: Writing, lang: Lang | None) -> Heard | None:
     """The syllables of hypotheses: their units where the lang folder has syllables and hyp.jsonl has units, else their
     words in pinyin where these are Mandarin, else None."""
-    if lang and (tokens := read_tokens(folder / "hyp.jsonl")):
-        return heard_units(lang, tokens)
-    return heard_pinyin(hyps) if normaliser == NORMALISER else None
+    if lang and hyps.tokens:
+        return heard_units(lang, hyps.tokens)
+    return heard_pinyin(hyps.words) if writing.normaliser == NORMALISER else None
 
 
-def score_decoding(folder: Path, references: References, normaliser: str, lang: Lang | None = None) -> dict[str, Any]:
+def score_decoding(
+    folder: Path,
+    references: References,
+    writing: Writing,
+    latin: Latin,
+    lang: Lang | None = None,
+    known: Known | None = None,
+) -> dict[str, Any]:
     """Score `folder`/hyp.jsonl, write the files of LEAVES beside it and return score.json's content.
 
     Args:
+      latin: what CER takes Latin words for.
       lang: lang folder of a syllable system, for references that were read with it.
+      known: the lexicon, by which words outside are counted apart; None: there is none.
 
     Raises:
-      EgretError: a hypothesis has no reference, or the files are damaged.
+      EgretError: no hypothesis has a reference, or the files are damaged.
     """
     about = read_params(folder / "params.json")
     refs = references.words
-    hyps = read_hypotheses(folder / "hyp.jsonl", normaliser)
+    hyps = Hypotheses.read(folder / "hyp.jsonl", writing, tokens=lang is not None)
     try:
-        by_word = count_errors(refs, hyps)
+        by_word = count_errors(refs, hyps.words)
     except EgretError as error:
         raise EgretError(f"{folder}/hyp.jsonl: {error}") from None
-    by_character = count_errors(spelt(refs), spelt(hyps))
-    if by_word.missing:
-        log.warning(
-            "%s: %d of %d utterances have no hypothesis and count as deletions: %s",
-            folder.name,
-            len(by_word.missing),
-            len(refs),
-            ", ".join(by_word.missing[:5]) + (", ..." if len(by_word.missing) > 5 else ""),
-        )
-    score = summary(about, by_word, by_character, normaliser)
-    heard = syllables_of(folder, hyps, normaliser, lang) if references.syllables else None
+    by_character = count_errors(refs, hyps.words, UNITS[latin])
+    by_unit = by_character if latin == "word" else count_errors(refs, hyps.words, mixed)
+    _warn(folder.name, by_word, len(hyps.words), hyps.unplaced)
+    tally = Tally.of(refs, hyps.words, known.words if known else None, hyps.confidence)
+
+    score = summary(about, by_word, by_character, by_unit)
+    score |= {"latin": latin, "han": han_of(refs), **writing.as_plain()}
+    if known is not None:
+        score["out_of_lexicon"] = {"lexicon": known.name, **tally.out_of_lexicon(by_word)}
+    if tally.confidence:
+        without = len(hyps.words) - len(by_word.strangers) - len(hyps.confidence.keys() & refs.keys())
+        score["confidence"] = {**confidence_scores(tally.confidence, tally.right), "utterances_without": without}
+    heard = syllables_of(hyps, writing, lang) if references.syllables else None
     if references.syllables and heard:
-        score["syllables"] = syllable_scores(references.syllables, heard, refs, hyps)
-    write_text(folder / "per_utt.txt", tables.per_utterance(refs, hyps, by_word))
-    write_text(folder / "per_speaker.txt", tables.per_speaker(references.speakers, by_word, by_character))
-    write_text(folder / "confusions.txt", tables.confusions(refs, hyps))
-    write_jsonl(folder / "errors.jsonl", errors_of_each(refs, by_word, by_character))
+        score["syllables"] = syllable_scores(references.syllables, heard, refs, hyps.words)
+
+    _write_details(folder, references, by_word, by_character, tally)
+    with atomic_open(folder / "per_utt.txt") as out:
+        out.writelines(tables.per_utterance(refs, hyps.words, by_word))
+    write_text(folder / "confusions.txt", tables.confusions(tally))
+    for name, texts in (("ref.trn", refs), ("hyp.trn", hyps.words)):
+        with atomic_open(folder / name) as out:
+            out.writelines(trn(texts, references.speakers, refs))
+    if known is None:
+        (folder / OUTSIDE).unlink(missing_ok=True)
+    else:
+        write_text(folder / OUTSIDE, tables.out_of_lexicon(tally))
+    write_jsonl(folder / "errors.jsonl", errors_of_each(references, hyps.totals, by_word, by_character, by_unit))
     write_json(folder / "score.json", score)
     return score
 
 
-def spelt(texts: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    return {name: characters(words) for name, words in texts.items()}
+def _warn(name: str, counts: Counts, hypotheses: int, unplaced: Sequence[str]) -> None:
+    """Say what of references and hypotheses has no counterpart."""
+    if counts.missing:
+        log.warning("%s: %d of %d utterances have no hypothesis and count as deletions: %s",
+                    name, len(counts.missing), len(counts.utterances), first_few(counts.missing))  # fmt: skip
+    if counts.strangers:
+        log.warning("%s: %d of %d hypotheses have no reference and are not counted: %s",
+                    name, len(counts.strangers), hypotheses, first_few(counts.strangers))  # fmt: skip
+    if unplaced:
+        log.warning("%s: confidence and times of %d of %d hypotheses are left out, for they are of words that are cut "
+                    "otherwise here: %s", name, len(unplaced), hypotheses, first_few(unplaced))  # fmt: skip
+
+
+def _write_details(folder: Path, references: References, words: Counts, characters: Counts, tally: Tally) -> None:
+    """details.json, and of it the tables of speakers and durations."""
+    everyone = group("all", words.utterances, words, characters)
+    speakers = by_speaker(references.speakers, words, characters)
+    durations = by_duration(references.seconds, words, characters)
+    write_text(folder / "per_speaker.txt", tables.groups_table("speaker", speakers, everyone))
+    write_text(folder / "per_duration.txt", tables.groups_table("seconds", durations, everyone))
+    write_json(folder / "details.json", {
+        "speakers": [{"speaker": each.name, **each.as_plain()} for each in speakers],
+        "durations": [{"seconds": each.name, **each.as_plain()} for each in durations],
+        "confusions": tally.confusions(),
+    })  # fmt: skip
 
 
 def errors_of_each(
-    refs: Mapping[str, list[str]], by_word: Counts, by_character: Counts
-) -> Iterator[dict[str, str | int]]:
-    """Rows of errors.jsonl, by which steps/compare.py compares two systems utterance by utterance."""
+    references: References, totals: Mapping[str, float], by_word: Counts, by_character: Counts, by_unit: Counts
+) -> Iterator[dict[str, Any]]:
+    """Rows of errors.jsonl, by which two systems are compared utterance by utterance."""
     for name, words in by_word.utterances.items():
-        letters = by_character.utterances[name]
-        yield {"id": name, "reference": digest(refs[name])[:8], "words": words.ref, "word_errors": words.total,
-               "characters": letters.ref, "character_errors": letters.total}  # fmt: skip
+        letters, units = by_character.utterances[name], by_unit.utterances[name]
+        yield {"id": name, "reference": digest(references.words[name])[:8], "speaker": references.speakers[name],
+               "seconds": references.seconds[name], "words": words.ref, "word_errors": words.total, "ins": words.ins,
+               "del": words.dels, "sub": words.subs, "characters": letters.ref, "character_errors": letters.total,
+               "units": units.ref, "unit_errors": units.total, "score": totals.get(name)}  # fmt: skip
 
 
-def summary(about: dict[str, Any], by_word: Counts, by_character: Counts, normaliser: str) -> dict[str, Any]:
-    """The content of score.json."""
-    words, letters = by_word.sum, by_character.sum
-    wer_interval, cer_interval = intervals(
-        [
-            ([e.total for e in counts.utterances.values()], [e.ref for e in counts.utterances.values()])
-            for counts in (by_word, by_character)
-        ]
-    )
-    sentences = len(by_word.utterances)
+def summary(about: dict[str, Any], by_word: Counts, by_character: Counts, by_unit: Counts) -> dict[str, Any]:
+    """What score.json has of every decoding; rates in percent."""
+    words, sentences = by_word.sum, len(by_word.utterances)
+    rates = {"wer": by_word, "cer": by_character, "mer": by_unit}
+    columns = [([e.total for e in counts.utterances.values()], [e.ref for e in counts.utterances.values()])
+               for counts in rates.values()]  # fmt: skip
+    wrong = [int(e.total > 0) for e in by_word.utterances.values()]
+    ends = intervals([*columns, (wrong, [1] * sentences)])
     return {
         "part": about["part"],
         "method": about["method"],
-        "wer": round(words.rate, 4),
-        "cer": round(letters.rate, 4),
-        "ref": words.ref,
-        "ins": words.ins,
-        "del": words.dels,
-        "sub": words.subs,
+        **{name: round(counts.rate, 4) for name, counts in rates.items()},
+        **_kinds(words),
         "missing": len(by_word.missing),
         "missing_first": by_word.missing[:NAMED],
-        "ci95": {
-            "wer": [round(end, 4) for end in wer_interval],
-            "cer": [round(end, 4) for end in cer_interval],
-        },
-        "characters": {"ref": letters.ref, "ins": letters.ins, "del": letters.dels, "sub": letters.subs},
+        "unreferenced": len(by_word.strangers),
+        "unreferenced_first": by_word.strangers[:NAMED],
+        "empty_references": sum(1 for errors in by_word.utterances.values() if not errors.ref),
+        "ci95": {name: [round(end, 4) for end in pair] for name, pair in zip([*rates, "ser"], ends, strict=True)},
+        "resamples": resamples_of(sentences),
+        "characters": _kinds(by_character.sum),
+        "mixed": _kinds(by_unit.sum),
         "sentences": sentences,
         "ser": round(100 * by_word.wrong_sentences / max(1, sentences), 4),
         "params": about["params"],
         "chosen_on": about["chosen_on"],
         "rtf": about.get("rtf"),
-        "normaliser": identity(normaliser),
     }
+
+
+def _kinds(errors: Errors) -> dict[str, int]:
+    return {"ref": errors.ref, "ins": errors.ins, "del": errors.dels, "sub": errors.subs}

@@ -130,8 +130,7 @@ def text_itself(refs: Spoken, texts: Rows) -> dict[str, float]:
 
 def both_ways(refs: Rows, hyps: Rows) -> tuple[Counts, Counts]:
     """Errors in syllables with their tones, and without."""
-    bare = ({name: [toneless(each) for each in row] for name, row in rows.items()} for rows in (refs, hyps))
-    return count_errors(refs, hyps), count_errors(*bare)
+    return count_errors(refs, hyps), count_errors(refs, hyps, lambda row: [toneless(each) for each in row])
 
 
 def _totals(counts: Counts) -> tuple[list[int], list[int]]:

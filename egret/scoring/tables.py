@@ -1,15 +1,14 @@
 """Scores as text for people: each utterance, each speaker, confusions, and the table of methods and parts."""
 
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from egret.base.errors import counted
-from egret.scoring.errors import GAP, Counts, align, total
+from egret.scoring.details import COMMONEST, Group, Tally, ranked
+from egret.scoring.errors import GAP, Counts, align
 
-COMMONEST = 100  # rows of each kind of confusion
-SPEAKER_COLUMNS = ["speaker", "utterances", "words", "ins", "del", "sub", "WER", "CER"]
+GROUP_COLUMNS = ["utterances", "words", "ins", "del", "sub", "WER", "CER"]
 SYLLABLE_COLUMNS = ["syllables % [95 %]", "toneless %", "homophones"]
 Words = Sequence[str]
 
@@ -28,14 +27,19 @@ def padded(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
-def per_utterance(refs: Mapping[str, Words], hyps: Mapping[str, Words], counts: Counts) -> str:
+def per_utterance(refs: Mapping[str, Words], hyps: Mapping[str, Words], counts: Counts) -> Iterator[str]:
     """Every utterance: its errors, then reference, hypothesis and kind of error (S, D, I) under each other."""
     missing = set(counts.missing)
-    blocks = []
+    between = ""
     for name, errors in counts.utterances.items():
         note = ", no hypothesis" if name in missing else ""
         kinds = f"{errors.ins} ins, {errors.dels} del, {errors.subs} sub{note}"
         heading = f"{name}  {counted(errors.total, 'error')} in {counted(errors.ref, 'word')} ({kinds})"
+        if not errors.total and name not in missing:  # most are so, and both lines are the same
+            text = " ".join(refs[name])
+            yield between + f"{heading}\n" + "".join(f"  {side}: {text}".rstrip() + "\n" for side in ("ref", "hyp"))
+            between = "\n"
+            continue
         columns: list[tuple[str, str, str]] = []
         for ref, hyp in align(refs[name], hyps.get(name, ())):
             kind = "I" if ref == GAP else "D" if hyp == GAP else "" if ref == hyp else "S"
@@ -46,39 +50,30 @@ def per_utterance(refs: Mapping[str, Words], hyps: Mapping[str, Words], counts: 
         lines = [f"  {label} {' '.join(row)}".rstrip() for label, row in zip(("ref:", "hyp:"), rows, strict=False)]
         if errors.total:
             lines.append(f"       {' '.join(rows[2])}".rstrip())
-        blocks.append("\n".join([heading, *lines]) + "\n")
-    return "\n".join(blocks)
+        yield between + "\n".join([heading, *lines]) + "\n"
+        between = "\n"
 
 
-def per_speaker(speakers: Mapping[str, str], words: Counts, characters: Counts) -> str:
-    """A row for each speaker, the highest WER first, and one for all."""
-    return columns(SPEAKER_COLUMNS, speaker_rows(speakers, words, characters))
+def groups_table(title: str, groups: Sequence[Group], everyone: Group) -> str:
+    """A row for each group, and one for all."""
+    return columns([title, *GROUP_COLUMNS], group_rows([*groups, everyone]))
 
 
-def speaker_rows(speakers: Mapping[str, str], words: Counts, characters: Counts) -> list[list[str]]:
-    """The cells of `per_speaker`, below SPEAKER_COLUMNS."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in words.utterances:
-        groups[speakers.get(name) or "?"].append(name)
-
-    def row(speaker: str, names: Iterable[str]) -> tuple[float, list[str]]:
-        names = list(names)
-        by_word = total(words.utterances[name] for name in names)
-        by_character = total(characters.utterances[name] for name in names)
-        kinds = [str(count) for count in (by_word.ref, by_word.ins, by_word.dels, by_word.subs)]
-        cells = [speaker, str(len(names)), *kinds, f"{by_word.rate:.2f}", f"{by_character.rate:.2f}"]
-        return by_word.rate, cells
-
-    rows = sorted((row(*group) for group in groups.items()), key=lambda pair: (-pair[0], pair[1][0]))
-    return [cells for _, cells in [*rows, row("all", words.utterances)]]
+def group_rows(groups: Sequence[Group]) -> list[list[str]]:
+    """The cells below the group's name and GROUP_COLUMNS."""
+    return [
+        [each.name, str(each.utterances),
+         *(str(count) for count in (each.words.ref, each.words.ins, each.words.dels, each.words.subs)),
+         f"{each.words.rate:.2f}", f"{each.characters.rate:.2f}"]
+        for each in groups
+    ]  # fmt: skip
 
 
-def confusions(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> str:
+def confusions(tally: Tally) -> str:
     """The commonest substitutions, deletions and insertions with how often they happened."""
     parts = []
-    for title, counter in confused(refs, hyps).items():
-        rows = list(counter.items())
-        parts.append(f"{sum(counter.values())} {title}, {len(counter)} different\n")
+    for title, rows in confused(tally).items():
+        parts.append(f"{sum(count for _, count in rows)} {title}, {len(rows)} different\n")
         parts += [f"{count:7d}  {what}\n" for what, count in rows[:COMMONEST]]
         if len(rows) > COMMONEST:
             parts.append(f"         and {len(rows) - COMMONEST} more\n")
@@ -86,25 +81,21 @@ def confusions(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> str:
     return "".join(parts[:-1])
 
 
-def confused(refs: Mapping[str, Words], hyps: Mapping[str, Words]) -> dict[str, dict[str, int]]:
+def confused(tally: Tally) -> dict[str, list[tuple[str, int]]]:
     """For each kind of error, what happened how often, the commonest first."""
-    substituted: Counter[str] = Counter()
-    deleted: Counter[str] = Counter()
-    inserted: Counter[str] = Counter()
-    for name, reference in refs.items():
-        for ref, hyp in align(reference, hyps.get(name, ())):
-            if ref == GAP:
-                inserted[hyp] += 1
-            elif hyp == GAP:
-                deleted[ref] += 1
-            elif ref != hyp:
-                substituted[f"{ref} -> {hyp}"] += 1
-    kinds = {
-        "substitutions (reference -> hypothesis)": substituted,
-        "deletions": deleted,
-        "insertions": inserted,
+    return {
+        "substitutions (reference -> hypothesis)": [
+            (" -> ".join(pair), count) for pair, count in ranked(tally.substituted)
+        ],
+        "deletions": ranked(tally.deleted),
+        "insertions": ranked(tally.inserted),
     }
-    return {title: dict(sorted(found.items(), key=lambda row: (-row[1], row[0]))) for title, found in kinds.items()}
+
+
+def out_of_lexicon(tally: Tally) -> str:
+    """Every word of the references that the lexicon lacks: how often it was said, and how often not recognised."""
+    rows = [[word, str(count), str(tally.lost[word])] for word, count in ranked(tally.outside)]
+    return columns(["word", "said", "wrong"], rows)
 
 
 def chosen_cell(score: Mapping[str, Any]) -> str:
@@ -114,7 +105,15 @@ def chosen_cell(score: Mapping[str, Any]) -> str:
 
 def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
     """Methods and parts with their scores (as in score.json): what is shown on the screen."""
+    return columns(*score_cells(scores))
+
+
+def score_cells(scores: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows. Mixed errors are shown where there is Chinese, apart from CER where they are not the same;
+    syllables where they were scored."""
     by_syllable = any("syllables" in score for score in scores)
+    chinese = any(score.get("han") for score in scores)
+    in_mixed = chinese and any(score.get("latin") != "word" for score in scores)
     rows = []
     for score in scores:
         rtf = score.get("rtf") or {}
@@ -125,6 +124,8 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
                 score["part"],
                 rate(score["wer"], score["ci95"]["wer"]),
                 rate(score["cer"], score["ci95"]["cer"]),
+                *([rate(score["mer"], score["ci95"]["mer"]) if "mer" in score else "-"] if in_mixed else []),
+                f"{score['ser']:.2f}",
                 *(syllable_cells(score.get("syllables")) if by_syllable else []),
                 *(str(score[key]) for key in ("ins", "del", "sub", "ref", "missing")),
                 f"{speed:.4f}" if rtf else "-",
@@ -135,7 +136,9 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
         "method",
         "part",
         "WER % [95 %]",
-        "CER % [95 %]",
+        "CER, MER % [95 %]" if chinese and not in_mixed else "CER % [95 %]",
+        *(["MER % [95 %]"] if in_mixed else []),
+        "SER %",
         *(SYLLABLE_COLUMNS if by_syllable else []),
         "ins",
         "del",
@@ -145,7 +148,39 @@ def score_table(scores: Sequence[Mapping[str, Any]]) -> str:
         "RTF",
         "chosen on",
     ]
-    return columns(names, rows)
+    return names, rows
+
+
+def remarks(score: Mapping[str, Any]) -> list[str]:
+    """What is to be known about a score besides, a sentence each."""
+    where = f"{score['part']}, {score['method']}"
+    found = []
+    if score["missing"]:
+        found.append(f"{where}: {counted(score['missing'], 'utterance')} without a hypothesis "
+                     f"({_named(score, 'missing')}), all deletions")  # fmt: skip
+    if score["unreferenced"]:
+        found.append(f"{where}: {counted(score['unreferenced'], 'hypothesis', 'hypotheses')} without a reference "
+                     f"({_named(score, 'unreferenced')}) not counted")  # fmt: skip
+    if score["empty_references"]:
+        found.append(f"{where}: {counted(score['empty_references'], 'reference')} without a word; what is heard there "
+                     f"is insertions")  # fmt: skip
+    if not score["ref"]:
+        found.append(f"{where}: there are no words at all to recognise; every insertion counts as 100 %")
+    if (outside := score.get("out_of_lexicon")) and outside["words"]:
+        found.append(f"{where}: {counted(outside['words'], 'word')} ({outside['percent']:.2f} %) not in the lexicon, "
+                     f"{outside['wrong']} of them wrong; WER of the utterances without any "
+                     f"{outside['wer_of_others']:.2f}")  # fmt: skip
+    if sure := score.get("confidence"):
+        right, wrong = ("-" if sure[key] is None else f"{sure[key]:.2f}" for key in ("mean_right", "mean_wrong"))
+        entropy = "-" if sure["nce"] is None else f"{sure['nce']:.3f}"
+        found.append(f"{where}: mean confidence of right words {right}, of wrong words {wrong}, normalised cross "
+                     f"entropy {entropy}")  # fmt: skip
+    return found
+
+
+def _named(score: Mapping[str, Any], kind: str) -> str:
+    """The first few ids of a kind of which score.json has the count and the first."""
+    return ", ".join(score[f"{kind}_first"][:3]) + (", ..." if score[kind] > 3 else "")
 
 
 def syllable_cells(scores: Mapping[str, Any] | None) -> list[str]:

@@ -16,10 +16,13 @@ def read_scores(experiment: Path) -> tuple[list[Score], dict[str, Any]]:
       EgretError: the experiment has not been scored.
     """
     files = sorted((experiment / "decode").glob("*/score.json"))
-    if not files or not (experiment / "best.json").exists():
+    if not files:
         raise EgretError(
             f"{experiment}: no scores in it; they are made by steps/decode.py and steps/score.py (stage 5)"
         )
+    if not (experiment / "best.json").exists():
+        raise EgretError(f"{experiment}: no best.json in it, for steps/score.py ended early or there are only floors; "
+                         f"decode by a method and score again (stage 5)")  # fmt: skip
     best = read_json(experiment / "best.json")
     scores = [{**read_json(path), "folder": path.parent} for path in files]
     return sorted(scores, key=lambda score: score["method"] != best["method"]), best
