@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egret.base.errors import EgretError
-from egret.base.files import write_json
+from egret.base.files import sha256, write_json
 from egret.base.log import log
-from egret.base.options import infile, option
+from egret.base.options import infile, option, runtime
 from egret.base.program import Outcome, OutOptions, Step, main
 from egret.graph import arcs
+from egret.graph.estimate import estimate, refuse_too_large
 from egret.graph.syllable_graph import compile_syllable_graph
-from egret.graph.topology import Topology
+from egret.graph.topology import Topology, is_modified
 from egret.lang.lang import Lang
 from egret.lang.symbols import BACKOFF
 
@@ -25,6 +26,7 @@ class Options(OutOptions):
         "of CTC; standard: quadratic in the units; modified: linear, equal neighbours need no blank between them; "
         "auto: modified for more than 500 units",
     )
+    check_memory: bool = runtime(True, "refuse what would not fit the memory that is free; false: only warn")
     lg: bool = option(False, "leave LG too, with which steps/pinyin_to_text.py makes text of syllables")
 
 
@@ -39,19 +41,27 @@ def run(options: Options) -> Outcome:
     lang = Lang.read(options.lang)
     lexicon = arcs.load(options.lang / "L_disambig.safetensors")
     grammar = arcs.load(options.grammar)
-    made_of = arcs.about(options.grammar).get("words")
-    if made_of is not None and made_of != arcs.identity(lang)["words"]:
+    words = arcs.about(options.grammar).get("words")
+    if words is not None and words != arcs.identity(lang)["words"]:
         raise EgretError(f"{options.grammar}: made for other words than {options.lang}/words.txt has; make G again")
     highest = int(grammar.arcs[:, 2].max(initial=0))
     if highest >= len(lang.words):
         raise EgretError(f"{options.grammar}: word id {highest} is not in {options.lang}/words.txt; make G again")
+    modified = is_modified(options.topology, len(lang.units))
+    expected = estimate(lexicon, grammar, len(lang.units), modified)
+    refuse_too_large(expected, modified, go_on=not options.check_memory)
     lg = leave_lg(options, lang, grammar)
     sizes = len(lang.units), lang.first_disambiguation, lang.words[BACKOFF]
     graph, report = compile_hlg(lexicon, grammar, *sizes, options.topology)
     if not graph.num_arcs:
         raise EgretError(f"{options.grammar}: no sentence passes through both L and G; is the LM of another lexicon?")
-    arcs.save(options.out / "HLG.safetensors", graph, arcs.identity(lang))
-    write_json(options.out / "report.json", report)
+    made_of = {**arcs.identity(lang), "grammar": sha256(options.grammar)}
+    arcs.save(options.out / "HLG.safetensors", graph, made_of)
+    sizes_of = {name: {"states": table.num_states, "arcs": table.num_arcs}
+                for name, table in [("lexicon", lexicon), ("grammar", grammar)]}  # fmt: skip
+    about = {"units": len(lang.units), "topology": "modified" if modified else "standard", **sizes_of}
+    foreseen = {"estimated_arcs": expected.arcs, "estimated_memory_mib": round(expected.memory / 2**20)}
+    write_json(options.out / "report.json", {**report, **foreseen, **about})
     log.info("HLG: %(states)d states, %(arcs)d arcs, %(seconds).1f s, peak memory %(peak_memory_mib)d MiB", report)
     return Outcome([options.out / "HLG.safetensors", *lg], report)
 
@@ -71,7 +81,7 @@ def leave_lg(options: Options, lang: Lang, grammar: arcs.ArcTable) -> list[Path]
 
 STEP = Step(
     name="compile_graph",
-    version=1,
+    version=2,
     options=Options,
     run=run,
     description=__doc__ or "",

@@ -15,6 +15,10 @@ from egret.decoding.options import DecodeOptions
 # What may be said of a hypothesis in its row.
 MARKS = {
     "fell_back": "the larger n-gram has no sentence of the lattice, the words stay as they were",
+    "halved": "memory ran out, batches were halved (a lower --max-duration saves the time)",
+    "beam_narrowed": "memory ran out, beams were narrowed",
+    "out_of_memory": "memory ran out with the narrowest beams, and there are no words",
+    "untimed": "no times of words, their tokens make other words or do not fit into the frames",
     "narrowed": "the lattice is too wide to follow every history (a lower --hlg.output-beam helps), the best ones were",
 }
 

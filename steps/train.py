@@ -14,26 +14,17 @@ def run(options: TrainOptions) -> Outcome:
 
 def train_or_help(options: TrainOptions) -> Outcome:
     """Train, or do one machine's part of it."""
-    from egret.training.experiment import begin
+    from egret.training.start import train_here
 
+    counts = train_here(options, STEP.version)
     if options.node > 0:
-        from egret.training.distributed import start
-
-        return Outcome([], start(options))
-    config = begin(options, STEP.version)
-    if options.processes * options.num_nodes > 1:
-        from egret.training.distributed import start
-
-        counts = start(options)
-    else:
-        from egret.training.trainer import train
-
-        counts = train(options, config)
+        return Outcome([], counts)
     outputs = [options.out / "final.safetensors", options.out / "config.yaml"]
     if options.list_losses:
+        from egret.models.files import load_config
         from egret.training.losses_list import list_losses
 
-        list_losses(options, config, outputs[0])
+        list_losses(options, load_config(outputs[1]), outputs[0])
     return Outcome(outputs, counts)
 
 

@@ -285,6 +285,28 @@ def test_without_k2_a_graph_method_says_what_to_do(project, decode, monkeypatch)
 
 
 @pytest.mark.k2
+def test_kaldi_decoder_gives_the_same_words_and_needs_no_k2(graph, project, decode, monkeypatch):
+    pytest.importorskip("kaldi_decoder")
+    pytest.importorskip("kaldifst")
+    decode(*HLG)
+    wanted = hypotheses(project, "test_hlg_1best")
+    monkeypatch.setitem(sys.modules, "k2", None)
+    decode(*HLG, "--hlg.searcher", "kaldi-decoder")
+    for row, other in zip(hypotheses(project, "test_hlg_1best"), wanted, strict=True):
+        assert (row["words"], row["tokens"]) == (other["words"], other["tokens"])
+        assert row["score"]["total"] == pytest.approx(other["score"]["total"], abs=1e-2)
+
+
+@pytest.mark.k2
+def test_kaldi_decoder_has_no_lattices(graph, project, decode):
+    given = [*TEST, "--graph", "graph", "--hlg.searcher", "kaldi-decoder"]
+    assert "finds the best path only" in decode(*given, "--method", "hlg_nbest", code=2)
+    decode(*given, "--method", "all")
+    found = {path.name for path in (project / "out").glob("test_*")}
+    assert found == {"test_ctc_greedy", "test_ctc_prefix_beam", "test_hlg_1best"}
+
+
+@pytest.mark.k2
 def test_a_truncated_graph_is_refused(graph, project, decode):
     whole = (graph / "HLG.safetensors").read_bytes()
     (graph / "HLG.safetensors").write_bytes(whole[: len(whole) // 2])

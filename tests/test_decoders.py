@@ -202,11 +202,11 @@ class Certain:
         self.short = short  # tokens of each utterance
 
     def begin(self, x, lengths, beam):
-        return {}, {"count": torch.zeros(len(x), beam, dtype=torch.long)}
+        return {"short": torch.tensor(self.short)}, {"count": torch.zeros(len(x), beam, dtype=torch.long)}
 
     def step(self, tokens, memory, state):
         logits = torch.full((*tokens.shape, 8), -40.0)
-        for row, most in enumerate(self.short):
+        for row, most in enumerate(memory["short"].tolist()):
             count = int(state["count"][row, 0])
             logits[row, :, END] = -12.0 if count == 0 else -30.0
             logits[row, :, END if count >= most else 2 + count] = 0.0

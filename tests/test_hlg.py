@@ -6,16 +6,18 @@ needless back-offs among them, and not with the probability that the n-gram mode
 
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from egret.base.files import read_json
+from egret.base.files import read_json, sha256
 from egret.decoding.options import HlgOptions
 from egret.graph import arcs
 from egret.graph.arcs import ArcTable
+from egret.graph.estimate import estimate
 from egret.graph.grammar import grammar
 from egret.graph.topology import Topology, is_modified
 from egret.lang.lang import Lang
@@ -166,20 +168,22 @@ def test_the_topology_is_modified_where_units_are_many_or_it_is_said(topology, u
 
 
 @pytest.mark.k2
-@pytest.mark.parametrize("lexicon", [PREFIXES, VARIANTS], ids=["prefix", "variant"])
-def test_kaldi_decoder_finds_the_same_in_longer_utterances(k2, tmp_path, lexicon):
+@pytest.mark.parametrize(("scale", "word_score", "sure"), [(1.0, 0.0, 1.0), (0.5, 1.5, 0.6)])
+@pytest.mark.parametrize("lexicon", [HOMOPHONES, PREFIXES, VARIANTS], ids=["homo", "prefix", "variant"])
+def test_kaldi_decoder_finds_the_same_in_longer_utterances(k2, tmp_path, lexicon, scale, word_score, sure):
     pytest.importorskip("kaldi_decoder")
     pytest.importorskip("kaldifst", reason="kaldi-decoder takes its graphs from kaldifst")
-    from bench.decode import kaldi_decode, kaldi_fst
+    from egret.decoding.graph import GraphDecoder
+    from egret.decoding.kaldi import KaldiDecoder
 
     case = compile_case(tmp_path, lexicon, "SIL", 2, seed=9)
-    log_probs, lengths = random_log_probs(10, [40, 25], case.lang, spread=3.0)
-    found = decode(case, log_probs, lengths)
-    fst, spoken = kaldi_fst(case.graph)
-    for frames, length, (score, words) in zip(log_probs, lengths.tolist(), found, strict=True):
-        theirs, said = kaldi_decode(fst, spoken, frames[:length], WIDE)
-        assert [case.lang.word_names[word] for word in said] == words and len(words) > 2
-        assert score == pytest.approx(theirs, abs=1e-3)
+    log_probs, lengths = random_log_probs(10, [40, 25, 0], case.lang, spread=3.0)
+    given = log_probs, lengths, replace(WIDE, sure_blank=sure), scale, word_score
+    ours = GraphDecoder(case.folder, case.lang, torch.device("cpu")).decode(*given)
+    theirs = KaldiDecoder(case.folder, case.lang).decode(*given)
+    assert [(best.words, best.tokens) for best in theirs] == [(best.words, best.tokens) for best in ours]
+    assert [best.score for best in theirs] == pytest.approx([best.score for best in ours], abs=1e-3)
+    assert len(ours[0].words) > 2
 
 
 # The table
@@ -241,9 +245,41 @@ def test_the_step_leaves_graph_and_report(k2, run_step, project):
     said = run_step("compile_graph", project, *COMPILE)
     graph, report = arcs.load(project / "graph/HLG.safetensors"), read_json(project / "graph/report.json")
     assert graph.num_arcs == report["arcs"] > 0 and report["peak_memory_mib"] > 0
-    assert arcs.about(project / "graph/HLG.safetensors") == arcs.identity(Lang.read(project / "lang"))
+    made_of = {**arcs.identity(Lang.read(project / "lang")), "grammar": sha256(project / "G.safetensors")}
+    assert arcs.about(project / "graph/HLG.safetensors") == made_of
     assert f"HLG: {graph.num_states} states, {graph.num_arcs} arcs" in said
     assert "up to date" in run_step("compile_graph", project, *COMPILE)
+
+
+def test_the_estimate_grows_with_the_grammar_and_the_words_and_with_the_topology():
+    def table(arcs_of_words: int, others: int) -> ArcTable:
+        rows = [(0, 1, 5, 7, 0.0)] * arcs_of_words + [(0, 1, 5, 0, 0.0)] * others
+        return ArcTable(np.array([row[:3] for row in rows]), np.zeros(len(rows)), np.array([row[3] for row in rows]))
+
+    small = estimate(table(100, 400), table(2000, 0), 40, modified=False)
+    assert small.arcs == 2000 * 5
+    assert estimate(table(100, 900), table(2000, 0), 40, modified=False).arcs == 2 * small.arcs
+    assert estimate(table(100, 400), table(4000, 0), 40, modified=False).arcs == 2 * small.arcs
+    many = [estimate(table(100, 400), table(2000, 0), 20_000, modified).memory for modified in (False, True)]
+    assert many[0] > 1e9 > 10 * many[1]  # the standard topology has the square of the units
+
+
+@pytest.mark.k2
+def test_what_does_not_fit_the_memory_is_refused_before_it_is_composed(k2, run_step, project, monkeypatch):
+    monkeypatch.setattr("egret.graph.estimate.available", lambda: 1000)
+    said = run_step("compile_graph", project, *COMPILE, code=1)
+    assert "GB of memory to make, and 0.0 GB are free; prune the n-gram model" in said and "LG:" not in said
+    assert "--topology modified" in said
+    said = run_step("compile_graph", project, *COMPILE, "--check-memory", "false")
+    assert "prune the n-gram model" in said and "HLG: " in said
+
+
+@pytest.mark.k2
+def test_the_report_has_the_estimate_beside_what_came_of_it(k2, run_step, project):
+    run_step("compile_graph", project, *COMPILE)
+    report = read_json(project / "graph/report.json")
+    assert 0.2 < report["estimated_arcs"] / report["arcs"] < 5 and report["estimated_memory_mib"] >= 0
+    assert (report["topology"], report["units"]) == ("standard", len(Lang.read(project / "lang").units))
 
 
 @pytest.mark.k2

@@ -186,7 +186,7 @@ class TestASecondStart:
     def test_finds_the_same(self, manifest: Path) -> None:
         rewrite(manifest, {"train-007": "four"})
         first, again = make_corpus(manifest), make_corpus(manifest)
-        for name in ("seconds", "tokens", "places", "parts"):
+        for name in ("lengths", "tokens", "places", "parts"):
             assert (getattr(first.table, name) == getattr(again.table, name)).all()
         rejected = read_jsonl(manifest.parents[1] / "exp/rejected_train.jsonl")
         assert [row["detail"] for row in rejected] == ["four"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from egret.base.errors import UsageError
 from egret.models.norm import BatchNorm
-from egret.training.options import OptimOptions
+from egret.training.optim_options import OptimOptions
 from egret.training.parameters import clip, freeze, initialise, set_training_mode
 
 

@@ -33,7 +33,7 @@ class TestBatches:
     def test_none_is_longer_than_allowed_with_its_padding(self) -> None:
         some = table(501)
         planned = batches(some, BatchOptions(max_duration=60), seed=1, epoch=0)
-        assert max(some.seconds[batch].max() * len(batch) for batch in planned) <= 60
+        assert max(some.lengths[batch].max() * len(batch) for batch in planned) <= 60
 
     def test_none_has_more_utterances_than_allowed(self) -> None:
         assert max(map(len, batches(table(100), BatchOptions(max_utterances=3), seed=1, epoch=0))) == 3
@@ -53,12 +53,12 @@ class TestBatches:
 
     def test_they_hold_utterances_of_similar_length(self) -> None:
         some = table(2000)
-        spread = [np.ptp(some.seconds[batch]) for batch in batches(some, BatchOptions(), seed=1, epoch=0)]
-        assert np.mean(spread) < 0.25 * np.ptp(some.seconds)
+        spread = [np.ptp(some.lengths[batch]) for batch in batches(some, BatchOptions(), seed=1, epoch=0)]
+        assert np.mean(spread) < 0.25 * np.ptp(some.lengths)
 
     def test_they_come_in_no_order_of_length(self) -> None:
         some = table(2000)
-        longest = [some.seconds[batch].max() for batch in batches(some, BatchOptions(), seed=1, epoch=0)]
+        longest = [some.lengths[batch].max() for batch in batches(some, BatchOptions(), seed=1, epoch=0)]
         assert abs(np.corrcoef(longest, range(len(longest)))[0, 1]) < 0.5
 
 
@@ -83,7 +83,7 @@ class TestSortedEpochs:
     def test_batches_come_from_short_to_long(self) -> None:
         some = table(500)
         planned = batches(some, BatchOptions(sorted_epochs=1), seed=1, epoch=0)
-        longest = [some.seconds[batch].max() for batch in planned]
+        longest = [some.lengths[batch].max() for batch in planned]
         assert longest == sorted(longest)
 
     def test_every_utterance_is_in_them_once(self) -> None:

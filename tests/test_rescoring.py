@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from egret.base.errors import EgretError
-from egret.base.files import read_json, read_jsonl
+from egret.base.files import read_json, read_jsonl, sha256
 from egret.decoding.lattice import Path as Hypothesis
 from egret.decoding.rescoring import decoder_scores
 from egret.decoding.search import Encoded, Kept
@@ -310,6 +310,26 @@ def test_a_g_of_another_lexicon_is_refused(project, decode, given):
 
 
 # attention_rescore
+
+
+LATTICE = [*TEST, "--method", "lattice_rescore", "--rescore-lm", "G_other.safetensors"]
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize(("given", "code"), [("G_first", 0), ("G_other", 1)])
+def test_a_first_g_that_hlg_was_not_made_of_is_refused(project, decode, given, code):
+    path = project / "graph/HLG.safetensors"
+    made_of = {**arcs.about(path), "grammar": sha256(project / "G_first.safetensors")}
+    arcs.save(path, arcs.load(path), made_of)
+    said = decode(*LATTICE, "--first-lm", f"{given}.safetensors", code=code)
+    assert ("HLG.safetensors was made of another G; give that one" in said) == bool(code)
+    assert "does not say which G" not in said
+
+
+@pytest.mark.k2
+def test_of_a_graph_that_does_not_say_its_g_there_is_a_warning(project, decode):
+    said = decode(*LATTICE, "--first-lm", "G_first.safetensors")
+    assert "does not say which G it was made of" in said and "Run stage 3 again" in said
 
 
 @pytest.mark.k2

@@ -9,7 +9,7 @@ from torch import nn
 from egret.base.errors import UsageError
 from egret.training import checkpoints
 from egret.training.checkpoints import Progress
-from egret.training.options import OptimOptions
+from egret.training.optim_options import OptimOptions
 from egret.training.scaled_adam import FEWEST, LARGEST, SCALE_RATE, WINDOW, ScaledAdam
 from egret.training.schedule import learning_rate, make_optimiser
 

@@ -10,7 +10,7 @@ from torch import nn
 from egret.base.errors import UsageError
 from egret.training import checkpoints
 from egret.training.checkpoints import Progress
-from egret.training.options import OptimOptions
+from egret.training.optim_options import OptimOptions
 from egret.training.schedule import learning_rate, make_optimiser, plateau
 
 OPTIMISERS = ["adamw", "adam", "sgd", "adadelta", "adagrad", "radam", "nadam"]

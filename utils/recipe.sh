@@ -11,6 +11,7 @@
 #                       $features, the folder of features, and feature_kind, options of stage 1, as a model may want its
 #                       own; and $with_ctc, false for a model without CTC
 #   training_config     the path of the configuration to train with
+#   neural_lm_config    the same for the language model of stage 6
 #
 # Bad options and --help are answered before path.sh, which may have to install something first.
 set -euo pipefail
@@ -89,6 +90,22 @@ training_config() {
   usage_error "--model $model: ${_folders[1]#"$EGRET_ROOT/"} and the recipe have ${_known[*]}"
 }
 
+# neural_lm_config: the configuration of $neural_lm, a YAML file or a name, the recipe's own before that of all recipes.
+# shellcheck disable=SC2154  # the recipe declares the knob
+neural_lm_config() {
+  local _folder=conf/lm _path _known
+  [[ $mini == false ]] || _folder=conf/mini/lm
+  for _path in "$(resolve_path "$neural_lm")" "$PWD/$_folder/$neural_lm.yaml" "$EGRET_ROOT/$_folder/$neural_lm.yaml"; do
+    if [[ $_path == *.y*ml && -f $_path ]]; then
+      printf '%s\n' "$_path"
+      return
+    fi
+  done
+  _known=("$EGRET_ROOT/$_folder"/*.yaml)
+  _known=("${_known[@]##*/}")
+  usage_error "--neural-lm $neural_lm: no such file, and $_folder has ${_known[*]%.yaml}"
+}
+
 # refuse_missing KNOB...: wrong usage where one of these knobs is set to what is no file, before any stage runs for hours.
 refuse_missing() {
   local _name
@@ -103,7 +120,7 @@ refuse_missing() {
 # would give them, before earlier stages run for hours. The recipe goes through the later stages with EGRET_CHECK=1.
 check_settings() {
   local _complaints _code=0
-  if [[ -n ${EGRET_CHECK-} || $status == true || ${#set[@]}${#decode_set[@]}$train_config == 00 ]]; then
+  if [[ -n ${EGRET_CHECK-} || $status == true || ${#set[@]}${#decode_set[@]}$train_config${lm_set[*]-} == 00 ]]; then
     return
   fi
   if ((stage >= 4 || stop_stage < 4 || _stage_numbers[-1] < 4)); then

@@ -64,6 +64,17 @@ def return_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is PyTorch's, k2's or Python's error for want of memory, and no other. (k2 takes its memory from
+    PyTorch's allocators.)"""
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    words = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+
+
 def available() -> int:
     """Bytes of memory that this process may still take: the machine's, or what its control group leaves."""
     lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []

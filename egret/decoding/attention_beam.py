@@ -51,6 +51,21 @@ class Ended:
         self.counts = torch.cat([self.counts, torch.full_like(self.counts, count)], dim=1).gather(1, chosen)
         self.tokens = pick(torch.cat([self.tokens, tokens], dim=1), chosen)
 
+    def of(self, places: Tensor) -> "Ended":
+        """Those of some utterances."""
+        return Ended(self.ranked[places], self.scores[places], self.tokens[places], self.counts[places])
+
+    def spelled(self) -> list[list[Spelled]]:
+        """Of each utterance, the best first."""
+        return [
+            [
+                Spelled(tokens[:count].tolist(), score)
+                for tokens, score, count in zip(*each, strict=True)
+                if score > LOST / 2
+            ]
+            for each in zip(self.tokens, self.scores.tolist(), self.counts.tolist(), strict=True)
+        ]
+
 
 @torch.no_grad()
 def attention_beam(
@@ -68,7 +83,7 @@ def attention_beam(
       x: the encoder's output [N, T, D] of lengths [N].
       limits: most tokens of each utterance, int64 [N].
     """
-    batch = len(x)
+    batch, limits = len(x), limits.to(x.device)
     memory, state = decoder.begin(x, lengths, beam)
     longest = int(limits.max())
     scores = torch.full((batch, beam), LOST, device=x.device)
@@ -78,6 +93,8 @@ def attention_beam(
     ended = Ended.none(batch, beam, longest, x)
     at_length: list[Tensor] = []  # the best that ended with each number of tokens, [N]
     over = torch.zeros(batch, dtype=torch.bool, device=x.device)
+    found: list[list[Spelled]] = [[] for _ in range(batch)]
+    searched = torch.arange(batch, device=x.device)  # the utterances that are still in the tensors
     for count in range(longest + 1):
         logits, state = decoder.step(given, memory, state)
         chances = logits.float().log_softmax(dim=2)
@@ -85,21 +102,27 @@ def attention_beam(
         ended.add(closing / length_penalty(count, penalty), closing, tokens, count)
         at_length.append(closing.max(dim=1).values)
         over = over | hopeless(ended, scores, at_length, limits, penalty) | (count >= limits)
-        if bool(over.all()):
-            break
+        if int(over.sum()) * 5 >= len(over):  # those that are over would cost as much as the others
+            for utterance, spelled in zip(searched[over].tolist(), ended.of(over).spelled(), strict=True):
+                found[utterance] = spelled
+            going_on = ~over
+            if not bool(going_on.any()):
+                break
+            memory, state = some(memory, going_on), some(state, going_on)
+            searched, limits, over, ended = searched[going_on], limits[going_on], over[going_on], ended.of(going_on)
+            scores, tokens, chances = scores[going_on], tokens[going_on], chances[going_on]
+            at_length = [best[going_on] for best in at_length]
         chances[:, :, [BLANK, END]] = LOST
         scores, places = (scores.unsqueeze(2) + chances).flatten(1).topk(beam, dim=1)
         parents, given = torch.div(places, chances.shape[2], rounding_mode="floor"), places % chances.shape[2]
         tokens, state = pick(tokens, parents), reordered(state, parents)
         tokens[:, :, count] = given
-    return [
-        [
-            Spelled(tokens[:count].tolist(), score)
-            for tokens, score, count in zip(*each, strict=True)
-            if score > LOST / 2
-        ]
-        for each in zip(ended.tokens, ended.scores.tolist(), ended.counts.tolist(), strict=True)
-    ]
+    return found
+
+
+def some(tensors: State, places: Tensor) -> State:
+    """Of a decoder's memory or state the part of some utterances."""
+    return {name: tensor[places] for name, tensor in tensors.items()}
 
 
 def length_penalty(count: int | Tensor, penalty: float) -> float | Tensor:

@@ -1,5 +1,6 @@
 """Beams of hypotheses, of all utterances of a batch at once."""
 
+import torch
 from torch import Tensor
 
 LOST = -1e30  # of a place in the beam that no hypothesis has; infinity would make NaN of a difference
@@ -7,5 +8,6 @@ LOST = -1e30  # of a place in the beam that no hypothesis has; infinity would ma
 
 def pick(x: Tensor, places: Tensor) -> Tensor:
     """Rows [N, B', ...] of x [N, B, ...] at places [N, B']."""
-    index = places.view(*places.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])
-    return x.gather(1, index)
+    # Whole rows are copied, which `gather` would do number by number.
+    rows = places + torch.arange(len(x), device=x.device).unsqueeze(1) * x.shape[1]
+    return x.flatten(0, 1).index_select(0, rows.flatten()).view(*places.shape, *x.shape[2:])

@@ -1,7 +1,9 @@
-"""An n-gram G followed word by word, and whole lattices with their scores changed to those of another G."""
+"""An n-gram G followed word by word, and whole lattices with their scores changed to those of another G, or with those
+of hot words added."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -69,68 +71,81 @@ class Grammar:
         return after, scores
 
 
+class Follower(Protocol):
+    """An automaton of words whose every state, 0 the first, has one way on for every word."""
+
+    def follow(self, states: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The states [K] after `words` [K], ids or -1 for the end, and what the words score, [K]."""
+
+
 @dataclass(frozen=True)
 class Change:
-    """Take a lattice's language scores off, put on those of `larger`.
+    """Other scores for a lattice.
 
     Attributes:
+      larger: the G whose scores are put on, instead of the graph's; None: these stay.
       first: the G whose scores the graph has; None: all that the graph scores, silences among it, is taken off.
+      hot: what it scores is added.
     """
 
-    larger: Grammar
-    first: Grammar | None = None
+    larger: Follower | None = None
+    first: Follower | None = None
+    hot: Follower | None = None
 
     def __call__(self, lattice: Lattice, graph_scale: float = 1.0, word_score: float = 0.0) -> tuple[Lattice, set[int]]:
-        """The lattice in which every history that either G tells from others has states of its own; what the larger G
-        gives no probability is left out. And the utterances whose lattice is so wide that of the histories only the
+        """The lattice in which every history that any of them tells from others has states of its own; what the larger
+        G gives no probability is left out. And the utterances whose lattice is so wide that of the histories only the
         best, by these weights, were followed."""
         if len(lattice.bounds) < 2:
             return lattice, set()
         # How much worse than the best path the best one from each state on is, in the first pass.
         worth = remaining(lattice, lattice.weighed(graph_scale, word_score), 0.0)
-        grammars = [self.larger, *([self.first] if self.first else [])]
-        signs = (1.0, -1.0)
+        kept = self.larger is None or self.first is not None
+        # What each follower's scores are multiplied by, in those of the graph and in those that are added.
+        every = (self.larger, (1.0, 0.0)), (self.first, (-1.0, 0.0)), (self.hot, (0.0, 1.0))
+        followers = [(follower, signs) for follower, signs in every if follower is not None]
         states = np.unique(lattice.starts[lattice.starts >= 0])
         own = np.arange(len(states))  # their numbers in the new lattice
         starts = np.full(len(lattice.starts), -1)
         starts[lattice.starts >= 0] = np.searchsorted(states, lattice.starts[lattice.starts >= 0])
-        at = [np.zeros(len(states), np.int64) for _ in grammars]
+        at = [np.zeros(len(states), np.int64) for _ in followers]
         known = len(states)
         best = np.zeros(known)
         narrowed: set[int] = set()
-        rows: list[tuple[np.ndarray, ...]] = []  # of each layer: sources, destinations, old arcs, graph
+        rows: list[tuple[np.ndarray, ...]] = []  # of each layer: sources, destinations, old arcs, graph, added
         for begin, end in lattice.layers:
             first = np.searchsorted(states, lattice.sources[begin:end], "left")
             ways = np.searchsorted(states, lattice.sources[begin:end], "right") - first
             taken, before = np.repeat(np.arange(begin, end), ways), ranges(first, ways)
-            graph = lattice.graph[taken] if self.first else np.zeros(len(taken))
+            graph = lattice.graph[taken] if kept else np.zeros(len(taken))
+            added = lattice.added[taken]
             after = [state[before] for state in at]
-            for number, (grammar, sign) in enumerate(zip(grammars, signs, strict=False)):
-                after[number], scores = said(grammar, after[number], lattice, taken)
-                graph = graph + sign * scores
+            for number, (follower, signs) in enumerate(followers):
+                after[number], scores = said(follower, after[number], lattice, taken)
+                graph, added = graph + signs[0] * scores, added + signs[1] * scores
             alive = np.flatnonzero(np.all([state != DEAD for state in after], axis=0))
-            total = best[before] + lattice.acoustic[taken] + graph_scale * graph
+            total = best[before] + lattice.acoustic[taken] + graph_scale * graph + added
             total += word_score * lattice.words.counts[taken]
             owners = lattice.owners[taken[alive]]
             if np.bincount(owners, minlength=1).max() > MOST:
                 good = foremost((total + worth[lattice.destinations[taken]])[alive], owners, MOST)
                 narrowed.update(owners[~good].tolist())
                 alive = alive[good]
-            taken, before, graph, after = taken[alive], before[alive], graph[alive], [each[alive] for each in after]
+            taken, before, after = taken[alive], before[alive], [each[alive] for each in after]
             states, at, numbers = merged(lattice.destinations[taken], after)
-            rows.append((own[before], known + numbers, taken, graph))
+            rows.append((own[before], known + numbers, taken, graph[alive], added[alive]))
             own = known + np.arange(len(states))
             known += len(states)
             best = np.full(len(states), -np.inf)
             np.maximum.at(best, numbers, total[alive])
-        sources, destinations, taken, graph = (
+        sources, destinations, taken, graph, added = (
             np.concatenate([np.zeros(0, np.int64), *parts]) for parts in zip(*rows, strict=True)
         )
         bounds = np.cumsum([0, *(len(row[0]) for row in rows)])
         changed = replace(
             lattice, starts=starts, sources=sources, destinations=destinations, labels=lattice.labels[taken],
             words=lattice.words.take(taken), acoustic=lattice.acoustic[taken], graph=graph,
-            owners=lattice.owners[taken], bounds=bounds,
+            owners=lattice.owners[taken], bounds=bounds, added=added,
         )  # fmt: skip
         return changed, narrowed
 
@@ -144,7 +159,7 @@ def foremost(ranks: np.ndarray, owners: np.ndarray, most: int) -> np.ndarray:
     return good
 
 
-def said(grammar: Grammar, states: np.ndarray, lattice: Lattice, arcs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def said(grammar: Follower, states: np.ndarray, lattice: Lattice, arcs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """G's states [K] after arcs [K] of a lattice, and what it scores them, [K]."""
     states, total = states.copy(), np.zeros(len(states))
     counts, splits = lattice.words.counts[arcs], lattice.words.splits

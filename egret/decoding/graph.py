@@ -1,7 +1,6 @@
 """Decoding in HLG with k2: a pruned search over a batch, then the best path of each lattice."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,11 @@ import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
+from egret.base.files import sha256
+from egret.base.log import log
+from egret.decoding.best import Best, read_graph, without_sure_blanks
+from egret.decoding.grammar_walk import Change
+from egret.decoding.hot_lattice import OPTION, HotPhrases
 from egret.decoding.lattice import Lattice, make_lattice
 from egret.decoding.options import HlgOptions
 from egret.graph import arcs
@@ -21,13 +25,16 @@ from egret.lang.lang import Lang
 LANGUAGE = "language"  # the attribute of an Fsa for the graph's scores as loaded
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best path: words and tokens as ids, and its score."""
-
-    words: list[int]
-    tokens: list[int]
-    score: float
+def refuse_other_grammar(folder: Path, grammar: Path) -> None:
+    """Raises EgretError unless HLG in `folder` was composed of the G in this file; warns where that is not known."""
+    path = folder / "HLG.safetensors"
+    made_of = arcs.about(path).get("grammar")
+    if made_of is None:
+        log.warning("--first-lm %s: %s is of an earlier version and does not say which G it was made of; if of another "
+                    "one, scores are taken off that were never put on. Run stage 3 again", grammar, path)  # fmt: skip
+    elif made_of != sha256(grammar):
+        raise EgretError(f"--first-lm {grammar}: {path} was made of another G; give that one (--grammar of "
+                         f"steps/compile_graph.py), make the graph again, or leave --first-lm out")  # fmt: skip
 
 
 class GraphDecoder:
@@ -39,12 +46,8 @@ class GraphDecoder:
         Raises:
           EgretError: it was made for another lang folder.
         """
-        path = folder / "HLG.safetensors"
-        graph = arcs.to_k2(arcs.load(path)).to(device)
-        about = arcs.about(path)
-        if about != arcs.identity(lang):
-            raise EgretError(f"{path}: made for other units or words than {lang.folder}; run stage 3 again")
-        self.graph = graph
+        self.graph = arcs.to_k2(read_graph(folder, lang)).to(device)
+        self.hot: HotPhrases | None = None  # the scores of which lattices get
         self.added = 0.0  # to the scores of the graph, for each word
 
     @cached_property
@@ -105,14 +108,22 @@ class GraphDecoder:
     def lattices(
         self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float, word_score: float
     ) -> Lattice:
-        """The lattices of all utterances, with the scores of the model and of the graph apart; some have no path."""
+        """The lattices of all utterances, with the scores of the model, the graph and hot words apart; some have no
+        path."""
         log_probs, lengths, passed_over = without_sure_blanks(log_probs, lengths, options.sure_blank)
         order = torch.argsort(lengths, descending=True, stable=True)
         order = order[lengths[order] > 0]
         if not hasattr(self.graph, LANGUAGE):
             setattr(self.graph, LANGUAGE, self.scores)  # k2 carries it along to the arcs of lattices
         found = self.lattice(log_probs[order], lengths[order], options, graph_scale, word_score) if len(order) else None
-        return as_table(found, order.cpu().numpy(), np.array(passed_over), graph_scale, word_score / graph_scale)
+        table = as_table(found, order.cpu().numpy(), np.array(passed_over), graph_scale, word_score / graph_scale)
+        if self.hot is None:
+            return table
+        table, narrowed = Change(hot=self.hot)(table, graph_scale, word_score)
+        if narrowed:
+            log.warning("%s: %d lattices are too wide to follow every path (a lower --hlg.output-beam helps), the best "
+                        "ones were", OPTION, len(narrowed))  # fmt: skip
+        return table
 
 
 def as_table(
@@ -141,38 +152,6 @@ def as_table(
     offsets = first_state[utterances]
     return make_lattice(starts, sources + offsets, destinations + offsets, labels, words, acoustic, graph,
                         places[utterances], passed_over)  # fmt: skip
-
-
-def without_sure_blanks(log_probs: Tensor, lengths: Tensor, sure: float) -> tuple[Tensor, Tensor, list[float]]:
-    """Leave out frames whose blank has a probability above `sure`, as does that of the frame before.
-
-    A path that has a blank there is as good without them (Chen et al. 2016, "Phone synchronous decoding with CTC
-    lattice"); one frame of each stretch stays, to part equal tokens.
-
-    Args:
-      log_probs: [N, T, V]
-      lengths: [N]
-
-    Returns:
-      Log probabilities [N, T', V], lengths [N], and the score of the blanks that were left out, of each of N.
-    """
-    if sure >= 1 or not len(lengths):
-        return log_probs, lengths, [0.0] * len(lengths)
-    blanks = log_probs[:, :, 0]
-    inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths.to(log_probs.device)[:, None]
-    certain = (blanks > math.log(sure)) & inside
-    left_out = torch.zeros_like(certain)
-    left_out[:, 1:] = certain[:, 1:] & certain[:, :-1]
-    kept = inside & ~left_out
-    counts = kept.sum(dim=1)
-    # The frames that are kept first, in their order.
-    order = torch.argsort((~kept).to(torch.uint8), dim=1, stable=True)[:, : int(counts.max())]
-    shorter = log_probs.gather(1, order[:, :, None].expand(-1, -1, log_probs.shape[2]))
-    return (
-        shorter,
-        counts.to(lengths.device),
-        blanks.masked_fill(~left_out, 0.0).sum(dim=1, dtype=torch.float64).tolist(),
-    )
 
 
 def best_paths(paths: k2.Fsa, scale: float) -> list[Best]:

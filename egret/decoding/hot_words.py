@@ -6,7 +6,7 @@ that a whole transcript has got the score of each phrase as often as the phrase 
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,22 +152,14 @@ class HotWords:
 
 
 def read_hot_words(path: Path, lang: Lang) -> HotWords:
-    """The phrases of a file, lines of `word or phrase` and a score.
+    """The phrases of a file, lines of `word or phrase` and a score, in units.
 
     Raises:
       EgretError: it is not there or has no phrases; a line has no score, a phrase has no units, or stands there twice.
     """
-    normaliser = lang.normaliser
     silent = [lang.tokens[name] for name in [*SPECIAL_TOKENS, *([lang.silence] if lang.silence else [])]]
     phrases: dict[tuple[int, ...], tuple[int, float]] = {}
-    for number, line in enumerate(text_lines(path, OPTION), 1):
-        if not line.strip():
-            continue
-        where = f"{OPTION} {path}:{number}"
-        text, score = _split(line, where)
-        words = normalise(text, normaliser).split()
-        if not words:
-            raise EgretError(f"{where}: nothing is left of {text!r} by the normaliser {normaliser}; leave it out")
+    for number, where, text, words, score in read_phrases(path, OPTION, lang.normaliser):
         spelling = lang.spelling
         known = spelling.pronunciations if isinstance(spelling, Pronounced) else None
         outside = lang.outside(" ".join(words)) if known is None else [word for word in words if word not in known]
@@ -180,9 +172,28 @@ def read_hot_words(path: Path, lang: Lang) -> HotWords:
         if row in phrases:
             raise EgretError(f"{where}: the same units as line {phrases[row][0]}; leave one of them out")
         phrases[row] = number, score
-    if not phrases:
-        raise EgretError(f"{OPTION} {path}: no phrases in it; expected lines of `word or phrase  score`")
     return HotWords([(row, score) for row, (_, score) in phrases.items()], word_units(lang), silent)
+
+
+def read_phrases(path: Path, option: str, normaliser: str) -> Iterator[tuple[int, str, str, list[str], float]]:
+    """Of each phrase the line's number, what to call it in a message, the phrase as it is written and as normalised
+    words, and its score.
+
+    Raises:
+      EgretError: the file is not there or has no phrases; a line has no score, nothing is left of a phrase.
+    """
+    found = False
+    for number, line in enumerate(text_lines(path, option), 1):
+        if not line.strip():
+            continue
+        where, found = f"{option} {path}:{number}", True
+        text, score = _split(line, where)
+        words = normalise(text, normaliser).split()
+        if not words:
+            raise EgretError(f"{where}: nothing is left of {text!r} by the normaliser {normaliser}; leave it out")
+        yield number, where, text, words, score
+    if not found:
+        raise EgretError(f"{option} {path}: no phrases in it; expected lines of `word or phrase  score`")
 
 
 def _split(line: str, where: str) -> tuple[str, float]:

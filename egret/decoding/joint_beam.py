@@ -13,7 +13,7 @@ from torch import Tensor
 from egret.decoding.attention_beam import Ended, hopeless, length_penalty, reordered
 from egret.decoding.beams import LOST, pick
 from egret.decoding.prefix_scores import PrefixScores
-from egret.decoding.search import Context, Encoded, Made, hypothesis
+from egret.decoding.search import Context, Encoded, Made, best_said
 from egret.models.decoder import BLANK, END
 from egret.models.greedy import most_tokens
 from egret.models.speller import Speller
@@ -108,10 +108,18 @@ def mixed(attention: Tensor, ctc: Tensor, weight: float, before: Tensor) -> Tens
     return ((1 - weight) * attention + weight * ctc).masked_fill(lost, LOST)
 
 
+def parts(found: Joint, ctc_weight: float) -> dict[str, float]:
+    """The score by source."""
+    if ctc_weight == 1:
+        return {"ctc": found.ctc}
+    return {"ctc": found.ctc, "attention": (found.score - ctc_weight * found.ctc) / (1 - ctc_weight)}
+
+
 def joint_search(context: Context) -> Made:
     """The search, and each weight of CTC with each length penalty."""
     options, decoder, lang = context.options.joint, context.model.decoder, context.lang
     assert decoder is not None  # make_search has looked
+    keep = context.options.nbest.keep
     preselected = math.ceil(options.preselect * options.beam)
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
@@ -120,14 +128,7 @@ def joint_search(context: Context) -> Made:
         weight = params["ctc_weight"]
         found = joint_beam(decoder, encoded.x, log_probs, lengths, limits, options.beam, preselected, weight,
                            params["length_penalty"])  # fmt: skip
-        rows = []
-        for each in found:
-            best = each[0] if each else Joint([], -math.inf, -math.inf)  # none: the scores are no numbers
-            parts = {"ctc": best.ctc}
-            if weight < 1:
-                parts["attention"] = (best.score - weight * best.ctc) / (1 - weight)
-            rows.append(hypothesis(lang, best.tokens, lang.decode(best.tokens), best.score, parts))
-        return rows
+        return [best_said(lang, [(one.tokens, one.score, parts(one, weight)) for one in each], keep) for each in found]
 
     fixed = {"beam": options.beam, "preselect": options.preselect, "max_ratio": options.max_ratio}
     return search, [{**fixed, "ctc_weight": weight, "length_penalty": penalty}

@@ -37,6 +37,7 @@ class Lattice:
       owners: the utterance of each arc, int64 [A].
       bounds: the first arc of each layer, and A.
       passed_over: score of the frames of each utterance that were not searched, float64 [N].
+      added: what hot words add to the score, float64 [A].
     """
 
     starts: np.ndarray
@@ -49,10 +50,11 @@ class Lattice:
     owners: np.ndarray
     bounds: np.ndarray
     passed_over: np.ndarray
+    added: np.ndarray
 
     def weighed(self, graph_scale: float, word_score: float) -> np.ndarray:
         """The score of each arc, float64 [A]."""
-        return self.acoustic + graph_scale * self.graph + word_score * self.words.counts
+        return self.acoustic + graph_scale * self.graph + word_score * self.words.counts + self.added
 
     def of(self, utterances: range, scores: np.ndarray) -> tuple["Lattice", np.ndarray]:
         """The lattices of some utterances, and of the arcs' scores theirs; the others have no path."""
@@ -63,7 +65,7 @@ class Lattice:
         bounds = np.concatenate([[0], np.cumsum(kept)])[self.bounds]
         part = Lattice(starts, self.sources[places], self.destinations[places], self.labels[places],
                        self.words.take(places), self.acoustic[places], self.graph[places], self.owners[places], bounds,
-                       self.passed_over)  # fmt: skip
+                       self.passed_over, self.added[places])  # fmt: skip
         return part, scores[places]
 
     def groups(self, most: int) -> Iterator[range]:
@@ -98,7 +100,7 @@ def make_lattice(
     bounds = np.cumsum([0, *map(len, layers)])
     passed_over = np.zeros(len(starts)) if passed_over is None else passed_over
     return Lattice(starts, sources[order], destinations[order], labels[order], words.take(order), acoustic[order],
-                   graph[order], owners[order], bounds, passed_over)  # fmt: skip
+                   graph[order], owners[order], bounds, passed_over, np.zeros(len(order)))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,10 @@ class Path:
     tokens: list[int]
     acoustic: float
     graph: float
+    added: float = 0.0
 
     def total(self, graph_scale: float, word_score: float) -> float:
-        return self.acoustic + graph_scale * self.graph + word_score * len(self.words)
+        return self.acoustic + graph_scale * self.graph + word_score * len(self.words) + self.added
 
 
 def best_paths(
@@ -220,4 +223,5 @@ def path_of(lattice: Lattice, arcs: np.ndarray, owner: int) -> Path:
         tokens[tokens > 0].tolist(),
         float(lattice.acoustic[arcs].sum() + lattice.passed_over[owner]),
         float(lattice.graph[arcs].sum()),
+        float(lattice.added[arcs].sum()),
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from egret.base.errors import UsageError
 from egret.base.options import defaults, group, infile, option, runtime
@@ -18,7 +19,20 @@ METHODS = [
     "nbest_oracle",
     "lattice_rescore",
     "attention_rescore",
+    "neural_lm_rescore",
 ]
+WITHOUT_GRAPH = {"ctc_greedy", "ctc_prefix_beam", "attention_beam", "joint_beam"}
+# Which find several hypotheses.
+LISTING = {
+    "ctc_prefix_beam",
+    "attention_beam",
+    "joint_beam",
+    "hlg_nbest",
+    "nbest_oracle",
+    "lattice_rescore",
+    "attention_rescore",
+    "neural_lm_rescore",
+}
 AUTO, ALL = "auto", "all"
 AUTO_METHODS = ["ctc_greedy", "attention_beam", "hlg_1best"]  # of which auto takes those that the model has outputs for
 
@@ -27,6 +41,9 @@ AUTO_METHODS = ["ctc_greedy", "attention_beam", "hlg_1best"]  # of which auto ta
 class HlgOptions:
     """Search in the decoding graph HLG."""
 
+    searcher: Literal["k2", "kaldi-decoder"] = option(
+        "k2", "what searches; kaldi-decoder: hlg_1best only, without k2, one utterance after the other"
+    )
     search_beam: float = option(20.0, "paths that are worse by more than this are dropped while searching", above=0)
     output_beam: float = option(8.0, "and by more than this, in the lattice", above=0)
     min_active: int = option(30, "states kept at a frame whatever the beam", minimum=1)
@@ -43,10 +60,15 @@ class HlgOptions:
     word_score: list[float] = option(
         [0.0], "added for each word: above 0 where too many are left out; several: every pair with the scales is tried"
     )
+    hot_words: Path | None = infile(
+        "lines of `word or phrase  score`: added where it is in a lattice; a wider output beam finds more", default=None
+    )
 
     def __post_init__(self) -> None:
         if self.max_active <= self.min_active:  # k2 would abort
             raise UsageError(f"--hlg.max-active {self.max_active}: must be above --hlg.min-active ({self.min_active})")
+        if self.searcher != "k2" and self.hot_words:
+            raise UsageError("--hlg.hot-words are added to lattices, which --hlg.searcher k2 makes")
 
     @property
     def beams(self) -> dict[str, float]:
@@ -59,10 +81,15 @@ class HlgOptions:
 class NbestOptions:
     """Lists of the best word sequences, and what chooses from them."""
 
-    paths: int = option(100, "different word sequences of each utterance, at most", minimum=1)
-    keep: int = option(0, "how many of them hyp.jsonl lists; 0: none", minimum=0)
+    paths: int = option(100, "different word sequences of each utterance that a lattice gives, at most", minimum=1)
+    keep: int = option(
+        0, "how many different word sequences hyp.jsonl lists, of every method that finds several; 0: none", minimum=0
+    )
     attention_scale: list[float] = option(
         [1.0], "attention_rescore: weight of the decoder's scores; several: the best on dev is taken", minimum=0
+    )
+    neural_lm_scale: list[float] = option(
+        [0.5], "neural_lm_rescore: weight of the language model's scores; several: the best on dev is taken", minimum=0
     )
 
 
@@ -142,6 +169,9 @@ class DecodeOptions(OutOptions):
     prefix: PrefixOptions = group(PrefixOptions)
     joint: JointOptions = group(JointOptions)
     nbest: NbestOptions = group(NbestOptions)
+    neural_lm: Path | None = infile(
+        "neural_lm_rescore: folder of a neural language model", "steps/train_lm.py (stage 6)", default=None
+    )
     rescore_lm: Path | None = infile(
         "lattice_rescore: G of a larger n-gram", "steps/train_ngram.py --order 4 (stage 3)", default=None
     )
@@ -151,6 +181,9 @@ class DecodeOptions(OutOptions):
         "steps/train_ngram.py (stage 3)",
         default=None,
     )
+    word_times: bool = option(
+        False, "give start and duration of each word in seconds, and how sure CTC is of it, in hyp.jsonl"
+    )
     max_duration: float = runtime(200.0, "seconds of speech in a batch", above=0)
     threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)
 
@@ -159,10 +192,19 @@ class DecodeOptions(OutOptions):
             raise UsageError("--first-lm goes with --rescore-lm, which is not given")
         for name, value, method in [
             ("--rescore-lm", self.rescore_lm, "lattice_rescore"),
+            ("--neural-lm", self.neural_lm, "neural_lm_rescore"),
             ("--prefix.lm", self.prefix.lm, "ctc_prefix_beam"),
             ("--prefix.hot-words", self.prefix.hot_words, "ctc_prefix_beam"),
         ]:
             if value and not {method, ALL} & set(self.method):
                 raise UsageError(f"{name} is for --method {method}, which is not asked for")
+        for name, given in [("hot-words", self.hlg.hot_words), ("searcher", self.hlg.searcher != "k2")]:
+            if given and (not self.graph or set(self.method) <= WITHOUT_GRAPH):
+                raise UsageError(f"--hlg.{name} is for methods that search in a graph (--graph, --method hlg_1best)")
+        if self.nbest.keep and not (LISTING | {AUTO, ALL}) & set(self.method):
+            raise UsageError(f"--nbest.keep: --method {' '.join(self.method)} finds one hypothesis only; there are "
+                             f"several with {', '.join(sorted(LISTING))}")  # fmt: skip
+        if self.neural_lm is None and self.nbest.neural_lm_scale != defaults(NbestOptions, "option")["neural_lm_scale"]:
+            raise UsageError("--nbest.neural-lm-scale is the weight of --neural-lm, which is not given")
         if self.rescore_lm and not self.graph:
             raise UsageError("--rescore-lm: there is no lattice to rescore without --graph")

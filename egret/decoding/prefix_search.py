@@ -7,8 +7,8 @@ from egret.base.errors import EgretError, UsageError
 from egret.base.log import log
 from egret.decoding.fusion import Fusion, Scorer, Words
 from egret.decoding.hot_words import HotWords, read_hot_words
-from egret.decoding.prefix_beam import prefix_beam
-from egret.decoding.search import Context, Encoded, Made, hypothesis
+from egret.decoding.prefix_beam import Transcript, prefix_beam
+from egret.decoding.search import Context, Encoded, Made, best_said
 from egret.decoding.word_ends import Unit, word_units
 from egret.lang.lang import Lang
 
@@ -20,7 +20,7 @@ def prefix_search(context: Context) -> Made:
       UsageError: words are to be scored, which cannot be seen in these units.
       EgretError: the language model or the hot words cannot be read, or have nothing to do with these units.
     """
-    options, lang = context.options.prefix, context.lang
+    options, lang, keep = context.options.prefix, context.lang, context.options.nbest.keep
     units = word_units(lang)
     asked = "--prefix.lm" if options.lm else "--prefix.word-score" if any(options.word_score) else ""
     if asked and units is None:
@@ -35,15 +35,10 @@ def prefix_search(context: Context) -> Made:
             scorers.append(Words(units, model, params.get("lm_scale", 0.0), params["word_score"]))
         fusion = Fusion(scorers, len(lang.units)) if scorers else None
         found = prefix_beam(*encoded.ctc, options.beam, options.tokens, options.token_beam, fusion)
-        rows = []
-        for each in found:
-            if not each:  # the scores are no numbers
-                rows.append(hypothesis(lang, [], [], float("-inf")))
-                continue
-            best = each[0]
-            parts = {"ctc": best.ctc, **({"added": best.added} if fusion else {})}
-            rows.append(hypothesis(lang, best.tokens, lang.decode(best.tokens), best.score, parts))
-        return rows
+        return [best_said(lang, [(one.tokens, one.score, parts(one, fusion)) for one in each], keep) for each in found]
+
+    def parts(found: Transcript, fusion: Fusion | None) -> dict[str, float]:
+        return {"ctc": found.ctc, **({"added": found.added} if fusion else {})}
 
     fixed = {"beam": options.beam, "tokens": options.tokens, "token_beam": options.token_beam}
     scales = [{"lm_scale": scale} for scale in options.lm_scale] if options.lm else [{}]

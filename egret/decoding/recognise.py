@@ -1,22 +1,25 @@
 """Recognise a part: batches through the encoder once, then through every method and setting asked for."""
 
+import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from egret.base.errors import EgretError, first_few
+from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import digest
 from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts, text_of
+from egret.decoding.memory import encoded_pieces, searched
 from egret.decoding.options import DecodeOptions
 from egret.decoding.search import Context, Encoded, Search
 from egret.decoding.searches import make_search, methods
+from egret.decoding.word_times import WordTimes
 from egret.features.batching import Inputs, load_batch
 from egret.features.extractor import name_of
 from egret.features.made import kind_trained_on
@@ -43,9 +46,10 @@ class Recogniser:
     model: JointModel
     searches: dict[str, Search]
     settings: dict[str, list[dict[str, Any]]]
-    max_duration: float
+    options: DecodeOptions
     normalise: Kind = "global"
     kind: str | None = None  # of the features that it was trained on, where that is known
+    times: WordTimes | None = None  # None: times of words are not asked for
 
 
 def make_recogniser(options: DecodeOptions) -> Recogniser:
@@ -65,7 +69,11 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
     for method in methods(options, model):
         searches[method], settings[method] = make_search(method, context)
     normalise, kind = config.get("normalise", "global"), kind_trained_on(config)
-    return Recogniser(model, searches, settings, options.max_duration, normalise, kind)
+    if options.word_times and model.head is None:
+        raise UsageError(f"--word-times: the model in {options.experiment} has no CTC, by which words are found in "
+                         f"time; leave it out, or train with CTC (--model.ctc-weight)")  # fmt: skip
+    times = WordTimes(lang) if options.word_times else None
+    return Recogniser(model, searches, settings, options, normalise, kind, times)
 
 
 def inputs_of(model: JointModel, normalise: Kind, manifests: Iterable[Path]) -> Inputs:
@@ -100,27 +108,38 @@ def recognise(
     if silent:
         log.warning("%s: %d utterances have no frames and get no words: %s", cuts, len(silent), first_few(silent))
         for hypotheses in found:
-            hypotheses.update((name, {"words": [], "tokens": [], "score": {"total": None}}) for name in silent)
-    planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.max_duration))
+            timed: dict[str, Any] = {"times": [], "confidence": []} if recogniser.times else {}
+            hypotheses.update((name, {"words": [], "tokens": [], "score": {"total": None}, **timed}) for name in silent)
+    planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.options.max_duration))
     for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
-        encoded = encode(recogniser.model, *load_batch(batch, inputs))
+        pieces = encoded_pieces(batch, lambda cuts: encode(recogniser.model, *load_batch(cuts, inputs), cuts))
         encoder += time.monotonic() - begun
-        encoded = replace(encoded, texts=[text_of(cut) for cut in batch])
         for result, hypotheses in zip(results, found, strict=True):
             begun = time.monotonic()
-            said = recogniser.searches[result.method](encoded, result.params)
-            result.seconds += time.monotonic() - begun + encoded.kept.settle()
-            hypotheses.update((cut["id"], hyp) for cut, hyp in zip(batch, said, strict=True))
+            search, options = recogniser.searches[result.method], recogniser.options
+            done = [each for piece in pieces for each in searched(piece, search, result.params, options)]
+            pieces = [piece for piece, _ in done]  # as they are, so that no later search runs out of memory again
+            result.seconds += time.monotonic() - begun + sum(piece.encoded.kept.settle() for piece in pieces)
+            for piece, said in done:
+                if recogniser.times:
+                    recogniser.times.add(said, piece.encoded, frame_seconds(recogniser.model, piece.cuts[0]))
+                hypotheses.update((cut["id"], hyp) for cut, hyp in zip(piece.cuts, said, strict=True))
     for result, hypotheses in zip(results, found, strict=True):
         result.hypotheses = [{"id": row["id"], **hypotheses[row["id"]]} for row in rows]
     return results, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
 
 
-def encode(model: JointModel, features: Tensor, frames: Tensor) -> Encoded:
+def encode(model: JointModel, features: Tensor, frames: Tensor, cuts: Sequence[dict[str, Any]] = ()) -> Encoded:
     """What a batch of features [N, T, C] of lengths `frames` [N] is to the model."""
     x, lengths, _ = model.encode(features, frames)
-    return Encoded(x, lengths, frames, None if model.head is None else model.log_probs(x))
+    log_probs = None if model.head is None else model.log_probs(x)
+    return Encoded(x, lengths, frames, log_probs, [text_of(cut) for cut in cuts])
+
+
+def frame_seconds(model: JointModel, cut: dict[str, Any]) -> float:
+    """What a frame of the encoder's output stands for."""
+    return cut["features"]["frame_shift"] * math.prod(model.encoder.strides)
 
 
 def refuse_unfit(cuts: Path, rows: list[dict], model: JointModel, kind: str | None = None) -> None:

@@ -81,7 +81,8 @@ def row_of(context: Context, ranked: Sequence[Scored], keep: int = 0) -> dict[st
 
 def by_graph(path: Path, params: dict[str, Any]) -> Scored:
     total = path.total(params["graph_scale"], params["word_score"])
-    return total, path, {"acoustic": path.acoustic, "graph": path.graph}
+    parts = {"acoustic": path.acoustic, "graph": path.graph}
+    return total, path, parts | ({"added": path.added} if path.added else {})
 
 
 def nbest_search(context: Context) -> Made:
@@ -143,13 +144,14 @@ def lattice_search(context: Context) -> Made:
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
         lattice = lattices(context, encoded)
         changed, narrowed = encoded.kept.once("rescored", lambda: change(lattice, *first_pass(options.hlg)))
-        found = best_paths(changed, params["graph_scale"], params["word_score"])
-        rows = [row_of(context, [by_graph(path, params) for path in paths]) for paths in found]
+        keep = options.nbest.keep
+        found = best_paths(changed, params["graph_scale"], params["word_score"], max(keep, 1), options.hlg.output_beam)
+        rows = [row_of(context, [by_graph(path, params) for path in paths], keep) for paths in found]
         if not all(found):  # without a path through the larger G; some may have none in the first pass either
             before = encoded.kept.once("first", lambda: best_paths(lattice, *first_pass(options.hlg)))
             for place, paths in enumerate(before):
                 if paths and not found[place]:
-                    rows[place] = {**row_of(context, [by_graph(paths[0], params)]), "fell_back": True}
+                    rows[place] = {**row_of(context, [by_graph(paths[0], params)], keep), "fell_back": True}
         for place in narrowed:
             rows[place]["narrowed"] = True
         return rows

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
+from egret.decoding.hot_lattice import HotPhrases
+from egret.decoding.kaldi import KaldiDecoder
 from egret.decoding.options import DecodeOptions
 from egret.lang.lang import Lang
 from egret.models.model import JointModel
@@ -79,20 +81,55 @@ class Context:
     model: JointModel
     lang: Lang
 
+    @property
+    def best_path(self) -> "GraphDecoder | KaldiDecoder":
+        """What finds the best path through HLG.
+
+        Raises: as `graph`.
+        """
+        assert self.options.graph is not None  # make_search has looked
+        if self.options.hlg.searcher == "k2":
+            return self.graph
+        return KaldiDecoder(self.options.graph, self.lang)
+
     @cached_property
     def graph(self) -> "GraphDecoder":
         """HLG of --graph, read once for all methods.
 
         Raises:
-          EgretError: k2 is not installed, or the graph is of another lang folder.
+          EgretError: k2 is not installed, or the graph is of another lang folder or another G than --first-lm.
         """
         assert self.options.graph is not None  # make_search has looked
         try:
-            from egret.decoding.graph import GraphDecoder
+            from egret.decoding.graph import GraphDecoder, refuse_other_grammar
         except ImportError as error:
             raise EgretError(f"--method {' '.join(self.options.method)} needs k2, which cannot be imported ({error}); "
-                             f"install it (utils/doctor.py says how) or use --method ctc_greedy") from None  # fmt: skip
-        return GraphDecoder(self.options.graph, self.lang, torch.device("cpu"))
+                             f"install it (utils/doctor.py says how) or use --method ctc_greedy or, for hlg_1best, "
+                             f"--hlg.searcher kaldi-decoder") from None  # fmt: skip
+        decoder = GraphDecoder(self.options.graph, self.lang, torch.device("cpu"))
+        if self.options.hlg.hot_words:
+            decoder.hot = HotPhrases(self.options.hlg.hot_words, self.lang)
+        if self.options.first_lm:
+            refuse_other_grammar(self.options.graph, self.options.first_lm)
+        return decoder
+
+
+Said = tuple[list[int], float, dict[str, float]]  # tokens, the total score, and scores by source
+
+
+def best_said(lang: Lang, found: Sequence[Said], keep: int) -> dict[str, Any]:
+    """A row of hyp.jsonl of hypotheses in units that make words, the best first; of those with the same words only the
+    best counts, and `keep` are listed."""
+    if not found:  # the scores are no numbers
+        return hypothesis(lang, [], [], -math.inf) | ({"nbest": []} if keep else {})
+    tokens, total, parts = found[0]
+    row = hypothesis(lang, tokens, lang.decode(tokens), total, parts)
+    if keep:
+        listed: dict[tuple[str, ...], dict[str, float]] = {}
+        for tokens, total, parts in found:
+            listed.setdefault(tuple(lang.decode(tokens)), {"total": total, **parts})
+        row["nbest"] = [{"words": list(words), "score": score} for words, score in listed.items()][:keep]
+    return row
 
 
 def hypothesis(

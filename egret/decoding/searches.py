@@ -1,17 +1,18 @@
 """The searches of decoding by name, and what each needs of a model."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from egret.base.errors import UsageError, nearest
 from egret.decoding import rescoring
-from egret.decoding.attention_beam import Spelled, attention_beam
+from egret.decoding.attention_beam import attention_beam
 from egret.decoding.joint_beam import joint_search
+from egret.decoding.lattice import best_paths
+from egret.decoding.neural_rescoring import neural_search
 from egret.decoding.options import ALL, AUTO, AUTO_METHODS, METHODS, DecodeOptions
 from egret.decoding.prefix_search import prefix_search
-from egret.decoding.search import Context, Encoded, Made, hypothesis
+from egret.decoding.search import Context, Encoded, Made, best_said, hypothesis
 from egret.models.greedy import ctc_greedy, most_tokens
 from egret.models.model import JointModel
 
@@ -21,7 +22,8 @@ class Method:
     """How a search is made, and what it needs.
 
     Attributes:
-      needs: of `ctc`, `decoder` (of the model), `graph` (--graph) and `rescore_lm` (--rescore-lm).
+      needs: of `ctc`, `decoder` (of the model), `graph` (--graph), `rescore_lm` (--rescore-lm) and `neural_lm`
+        (--neural-lm).
     """
 
     make: Callable[[Context], Made]
@@ -48,13 +50,15 @@ def make_search(method: str, context: Context) -> Made:
         raise UsageError(f"--method {method} needs --graph, the folder with HLG.safetensors (stage 3)")
     if RESCORE_LM in lacking:
         raise UsageError(f"--method {method} needs --rescore-lm, G of a larger n-gram (steps/train_ngram.py --order 4)")
+    if NEURAL_LM in lacking:
+        raise UsageError(f"--method {method} needs --neural-lm, the folder of a language model (steps/train_lm.py)")
     return SEARCHES[method].make(context)
 
 
 def there_is(options: DecodeOptions, model: JointModel) -> set[str]:
     """What methods may need and have."""
     there = {CTC: model.head is not None, DECODER: model.decoder is not None, GRAPH: options.graph is not None,
-             RESCORE_LM: options.rescore_lm is not None}  # fmt: skip
+             RESCORE_LM: options.rescore_lm is not None, NEURAL_LM: options.neural_lm is not None}  # fmt: skip
     return {name for name, is_there in there.items() if is_there}
 
 
@@ -68,12 +72,20 @@ def methods(options: DecodeOptions, model: JointModel) -> list[str]:
     """Those that were asked for; instead of `all` every one that the model has outputs for, instead of `auto` those of
     them that take little time."""
     several = {AUTO: AUTO_METHODS, ALL: METHODS}
+    without_lattices = options.hlg.searcher != "k2"
     for name, among in several.items():
         if options.method == [name]:
-            return possible(options, model, among)
+            return [each for each in possible(options, model, among) if not (without_lattices and needs_lattices(each))]
         if name in options.method:
             raise UsageError(f"--method {' '.join(options.method)}: {name} chooses the methods itself; give it alone")
+    if without_lattices and (asked := [each for each in options.method if needs_lattices(each)]):
+        raise UsageError(f"--method {' '.join(asked)}: --hlg.searcher {options.hlg.searcher} finds the best path only, "
+                         f"that of hlg_1best; the others need k2")  # fmt: skip
     return options.method
+
+
+def needs_lattices(method: str) -> bool:
+    return method != "hlg_1best" and method in SEARCHES and GRAPH in SEARCHES[method].needs
 
 
 def greedy_search(context: Context) -> Made:
@@ -88,13 +100,13 @@ def greedy_search(context: Context) -> Made:
 
 def attention_search(context: Context) -> Made:
     options, decoder, lang = context.options.attention, context.model.decoder, context.lang
+    keep = context.options.nbest.keep
     assert decoder is not None  # make_search has looked
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
         limits = most_tokens(encoded.frames, options.max_ratio)
         found = attention_beam(decoder, encoded.x, encoded.lengths, limits, options.beam, params["length_penalty"])
-        best = [each[0] if each else Spelled([], -math.inf) for each in found]  # none: the scores are no numbers
-        return [hypothesis(lang, each.tokens, lang.decode(each.tokens), each.score) for each in best]
+        return [best_said(lang, [(one.tokens, one.score, {}) for one in each], keep) for each in found]
 
     fixed = {"beam": options.beam, "max_ratio": options.max_ratio}
     return search, [{**fixed, "length_penalty": penalty} for penalty in options.length_penalty]
@@ -102,20 +114,25 @@ def attention_search(context: Context) -> Made:
 
 def hlg_search(context: Context) -> Made:
     options, lang = context.options, context.lang
-    decoder = context.graph
-    beams = options.hlg
+    decoder, beams = context.best_path, options.hlg
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
+        if beams.hot_words:
+            weights = params["graph_scale"], params["word_score"]
+            lattices = context.graph.lattices(*encoded.ctc, beams, *weights)
+            return [rescoring.row_of(context, [rescoring.by_graph(path, params) for path in paths])
+                    for paths in best_paths(lattices, *weights)]  # fmt: skip
         return [
             hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score)
             for best in decoder.decode(*encoded.ctc, beams, params["graph_scale"], params["word_score"])
         ]
 
-    return search, [{**beams.beams, "graph_scale": scale, "word_score": score}
+    fixed = {**beams.beams, **({} if beams.searcher == "k2" else {"searcher": beams.searcher})}
+    return search, [{**fixed, "graph_scale": scale, "word_score": score}
                     for scale in beams.graph_scale for score in beams.word_score]  # fmt: skip
 
 
-CTC, DECODER, GRAPH, RESCORE_LM = "ctc", "decoder", "graph", "rescore_lm"
+CTC, DECODER, GRAPH, RESCORE_LM, NEURAL_LM = "ctc", "decoder", "graph", "rescore_lm", "neural_lm"
 SEARCHES = {
     "ctc_greedy": Method(greedy_search, frozenset({CTC})),
     "ctc_prefix_beam": Method(prefix_search, frozenset({CTC})),
@@ -126,4 +143,5 @@ SEARCHES = {
     "nbest_oracle": Method(rescoring.oracle_search, frozenset({CTC, GRAPH})),
     "lattice_rescore": Method(rescoring.lattice_search, frozenset({CTC, GRAPH, RESCORE_LM})),
     "attention_rescore": Method(rescoring.attention_search, frozenset({CTC, DECODER, GRAPH})),
+    "neural_lm_rescore": Method(neural_search, frozenset({CTC, NEURAL_LM})),
 }

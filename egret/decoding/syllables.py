@@ -78,7 +78,7 @@ class SyllableGraph:
         if not path.exists():
             raise EgretError(f"{path}: not there; steps/compile_graph.py leaves it with --lg true")
         graph = arcs.load(path)
-        if arcs.about(path) != arcs.identity(lang):
+        if not arcs.is_for(arcs.about(path), lang):
             raise EgretError(f"{path}: made for other units or words than {lang.folder} has; compile it again")
         return cls(graph, lang, dictionary)
 

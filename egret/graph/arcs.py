@@ -103,6 +103,11 @@ def identity(lang: Lang) -> dict[str, str]:
     return {"units": digest(lang.units), "words": digest(lang.word_names)}
 
 
+def is_for(about: dict[str, Any], lang: Lang) -> bool:
+    """Whether a graph with this header was made from what a lang folder has."""
+    return about.items() >= identity(lang).items()
+
+
 def to_k2(graph: ArcTable) -> "k2.Fsa":
     """The same automaton as a k2 Fsa, with `aux_labels` where it has outputs."""
     import k2

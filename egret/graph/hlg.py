@@ -1,7 +1,10 @@
 """HLG: CTC topology, lexicon and grammar composed by k2 into one decoding graph.
 
 After Povey et al. 2021 (k2, icefall) and Miao et al. 2015: LG is determinised with the help of the
-disambiguation symbols, which then become epsilon and are removed.
+disambiguation symbols. There, they then become epsilons, and removing these keeps of the paths with the same tokens
+between two states the best only, whatever its words: of words that sound alike and lead to the same history of G, one.
+Here they are marks of the tokens before them (`egret.graph.marks`), which stay until only the back-off's epsilons are
+gone; so HLG has all words.
 """
 
 import k2
@@ -9,6 +12,7 @@ import torch
 
 from egret.base.log import Meter, log
 from egret.graph.arcs import ArcTable, from_k2, to_k2
+from egret.graph.marks import Marks, marked
 from egret.graph.topology import Topology, is_modified
 
 
@@ -55,22 +59,19 @@ def compile_hlg(
 
 
 def compile_lg(lexicon: ArcTable, grammar: ArcTable, first_disambiguation: int, backoff_word: int) -> k2.Fsa:
-    """LG of L_disambig and G, without disambiguation symbols and epsilons, its arcs sorted.
+    """LG of L_disambig and G, determinised, without disambiguation symbols and epsilons, its arcs sorted.
 
     Args: as of `compile_hlg`.
     """
-    lg = remove_disambiguation(compose_lg(lexicon, grammar), first_disambiguation, backoff_word)
-    return k2.arc_sort(k2.connect(k2.remove_epsilon(lg)))
-
-
-def compose_lg(lexicon: ArcTable, grammar: ArcTable) -> k2.Fsa:
-    """LG of L_disambig and G, determinised, with the disambiguation symbols."""
-    g = k2.arc_sort(without_outputs(to_k2(grammar)))
-    l_disambig = k2.arc_sort(to_k2(lexicon))
     log.info("L: %d states, %d arcs; G: %d states, %d arcs",
              lexicon.num_states, lexicon.num_arcs, grammar.num_states, grammar.num_arcs)  # fmt: skip
-    lg = k2.connect(k2.compose(l_disambig, g, treat_epsilons_specially=True))
-    return k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
+    table, marks = marked(lexicon, first_disambiguation)
+    g = k2.arc_sort(without_outputs(to_k2(grammar)))
+    lg = k2.connect(k2.compose(k2.arc_sort(to_k2(table)), g, treat_epsilons_specially=True))
+    lg = k2.connect(k2.determinize(lg, k2.DeterminizeWeightPushingType.kLogWeightPushing))
+    lg = k2.connect(k2.remove_epsilon(without_backoff(lg, marks.backoff, backoff_word)))
+    lg.labels = without_marks(lg.labels, marks)
+    return k2.arc_sort(lg)
 
 
 def without_outputs(fsa: k2.Fsa) -> k2.Fsa:
@@ -80,16 +81,19 @@ def without_outputs(fsa: k2.Fsa) -> k2.Fsa:
     return fsa
 
 
-def remove_disambiguation(lg: k2.Fsa, first_disambiguation: int, backoff_word: int) -> k2.Fsa:
-    """Disambiguation symbols become epsilon. The tensors are made anew: k2 1.23 leaves an Fsa whose labels were
-    changed in place in a state in which `remove_epsilon` gives wrong properties."""
-    labels = lg.labels
-    lg.labels = torch.where(labels >= first_disambiguation, torch.zeros_like(labels), labels)
+def without_backoff(lg: k2.Fsa, backoff: int, backoff_word: int) -> k2.Fsa:
+    """Back-off becomes epsilon. The tensors are made anew: k2 1.23 leaves an Fsa whose labels were changed in place in
+    a state in which `remove_epsilon` gives wrong properties."""
+    lg.labels = lg.labels.masked_fill(lg.labels == backoff, 0)
     aux = lg.aux_labels
     if isinstance(aux, k2.RaggedTensor):
-        values = aux.values
-        values = torch.where(values == backoff_word, torch.zeros_like(values), values)
+        values = aux.values.masked_fill(aux.values == backoff_word, 0)
         lg.aux_labels = k2.RaggedTensor(aux.shape, values).remove_values_eq(0)
     else:
-        lg.aux_labels = torch.where(aux == backoff_word, torch.zeros_like(aux), aux)
+        lg.aux_labels = aux.masked_fill(aux == backoff_word, 0)
     return lg
+
+
+def without_marks(labels: torch.Tensor, marks: Marks) -> torch.Tensor:
+    """Marked tokens become the tokens that they are."""
+    return torch.where(labels > 0, labels % marks.period, labels)

@@ -33,21 +33,7 @@ class Ragged:
         counts = self.counts[places]
         return Ragged(self.values[ranges(self.splits[places], counts)], counts)
 
-    def followed_by(self, other: "Ragged") -> "Ragged":
-        """Each row with that of another N rows behind it."""
-        counts = self.counts + other.counts
-        values = np.empty(int(counts.sum()), self.values.dtype)
-        starts = np.cumsum(counts) - counts
-        values[ranges(starts, self.counts)] = self.values
-        values[ranges(starts + self.counts, other.counts)] = other.values
-        return Ragged(values, counts)
-
     def where(self, kept: np.ndarray) -> "Ragged":
         """The rows with only some of their values; `kept` is bool, one of each value."""
         owners = np.repeat(np.arange(len(self.counts)), self.counts)[kept]
         return Ragged(self.values[kept], np.bincount(owners, minlength=len(self.counts)))
-
-
-def put_together(parts: list[Ragged]) -> Ragged:
-    """The rows of all parts, part after part."""
-    return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([part.counts for part in parts]))

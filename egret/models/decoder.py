@@ -6,7 +6,8 @@ A decoder is called in one of two ways, which give the same numbers:
     memory, state = decoder.begin(x, lengths, beam)         # a search, token by token
     logits, state = decoder.step(tokens, memory, state)
 
-`memory` belongs to the utterances; `state` to their hypotheses: tensors [N, B, ...], so that a search can reorder it.
+`memory` belongs to the utterances, tensors [N, ...], so that a search can drop some; `state` to their hypotheses,
+tensors [N, B, ...], so that a search can reorder it.
 """
 
 from collections.abc import Sequence

@@ -47,10 +47,22 @@ def save_config(path: Path, config: dict[str, Any]) -> None:
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """The content of an experiment's config.yaml.
+    """The content of the config.yaml of an acoustic model's experiment.
 
     Raises:
-      EgretError: it is not there, not YAML or does not describe a model.
+      EgretError: it is not there, not YAML or does not describe such a model.
+    """
+    config = read_config(path)
+    if not {"model", "features", "tokens", "units", "lang"} <= config.keys():
+        raise EgretError(f"{path}: does not describe a trained model; train again")
+    return config
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The content of an experiment's config.yaml, whatever was trained.
+
+    Raises:
+      EgretError: it is not there, or not YAML.
     """
     import yaml
 
@@ -60,7 +72,7 @@ def load_config(path: Path) -> dict[str, Any]:
         raise EgretError(f"{path}: no trained model here; train one first (stage 4)") from None
     except yaml.YAMLError as error:
         raise EgretError(f"{path}: not valid YAML ({' '.join(str(error).split())}); train again") from None
-    if not isinstance(config, dict) or not {"model", "features", "tokens", "units", "lang"} <= config.keys():
+    if not isinstance(config, dict):
         raise EgretError(f"{path}: does not describe a trained model; train again")
     return config
 

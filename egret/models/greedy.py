@@ -1,9 +1,12 @@
 """The most probable token at every step, without a search."""
 
+from itertools import islice
+
 import torch
 from torch import Tensor
 
 from egret.models.decoder import BLANK, END
+from egret.models.masking import frame_mask
 from egret.models.model import JointModel
 from egret.models.options import MAX_RATIO
 from egret.models.speller import Speller
@@ -63,8 +66,10 @@ def ctc_greedy(log_probs: Tensor, lengths: Tensor) -> list[tuple[list[int], floa
       lengths: [N]
     """
     scores, best = log_probs.max(dim=2)
-    found = []
-    for path, score, length in zip(best, scores, lengths.tolist(), strict=True):
-        tokens = torch.unique_consecutive(path[:length])
-        found.append((tokens[tokens != 0].tolist(), score[:length].sum().item()))
-    return found
+    inside = frame_mask(lengths.to(best.device), best.shape[1])
+    said = inside & (best != BLANK)
+    said[:, 1:] &= best[:, 1:] != best[:, :-1]
+    # All utterances at once: operations on a few numbers each would take longer than the search.
+    tokens = iter(best[said].tolist())
+    totals = scores.masked_fill(~inside, 0.0).sum(dim=1).tolist()
+    return [(list(islice(tokens, count)), total) for count, total in zip(said.sum(dim=1).tolist(), totals, strict=True)]

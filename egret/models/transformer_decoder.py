@@ -13,6 +13,13 @@ from egret.models.norm import LayerNorm
 from egret.models.options import TransformerDecoderOptions
 
 
+def sinusoids(places: Tensor, dim: int) -> Tensor:
+    """[U, dim] of places [U] (Vaswani et al. 2017, section 3.5)."""
+    rates = torch.exp(torch.arange(0, dim, 2, device=places.device) * (-math.log(10000.0) / dim))
+    angles = places.unsqueeze(1) * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :dim]
+
+
 class TransformerDecoder(nn.Module):
     """Tokens [N, U] and the encoder's frames [N, T, frame_dim] to scores of the next token [N, U, V]."""
 
@@ -58,22 +65,21 @@ class TransformerDecoder(nn.Module):
 
     def embed(self, tokens: Tensor, places: Tensor) -> Tensor:
         """[N, U, dim] of tokens [N, U] at places [U], counted from 0."""
-        rates = torch.exp(torch.arange(0, self.dim, 2, device=tokens.device) * (-math.log(10000.0) / self.dim))
-        angles = places.unsqueeze(1) * rates
-        positions = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, : self.dim]
-        return self.dropout(self.embedding(tokens) * math.sqrt(self.dim) + positions)
+        return self.dropout(self.embedding(tokens) * math.sqrt(self.dim) + sinusoids(places, self.dim))
 
     @torch.jit.export
     def begin(self, x: Tensor, lengths: Tensor, beam: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What a search of `beam` hypotheses for each utterance begins with."""
-        pairs = [block.attention.prepare(x) for block in self.blocks]
-        memory = {
-            "keys": torch.stack([keys for keys, _ in pairs]),
-            "values": torch.stack([values for _, values in pairs]),
-            "hidden": ~frame_mask(lengths, x.shape[1]),
-        }
-        nothing = x.new_zeros(len(x), beam, 0, len(self.blocks), self.dim)
-        return memory, {"keys": nothing, "values": nothing}
+        memory = {"hidden": ~frame_mask(lengths, x.shape[1])}
+        state: dict[str, Tensor] = {}
+        for number, block in enumerate(self.blocks):
+            keys, values = block.attention.prepare(x)
+            # Each step would make a copy of its own otherwise.
+            memory[f"keys{number}"], memory[f"values{number}"] = keys.contiguous(), values.contiguous()
+            heads = block.own_attention.heads
+            nothing = x.new_zeros(len(x), beam, heads, 0, self.dim // heads)
+            state[f"keys{number}"], state[f"values{number}"] = nothing, nothing
+        return memory, state
 
     @torch.jit.export
     def step(
@@ -81,30 +87,23 @@ class TransformerDecoder(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Scores [N, B, V] of what follows the tokens [N, B] and those given before."""
         batch, beam = tokens.shape
-        place = state["keys"].shape[2]
+        place = state["keys0"].shape[3]
         y = self.embed(tokens, torch.full((1,), place, device=tokens.device))
-        keys, values = [], []
+        longer: dict[str, Tensor] = {}
         for number, block in enumerate(self.blocks):
-            own = block.own_norm(y)
-            key, value = block.own_attention.key(own), block.own_attention.value(own)
-            keys.append(key)
-            values.append(value)
-            past = torch.cat([state["keys"][:, :, :, number], key.unsqueeze(2)], dim=2)
-            said = torch.cat([state["values"][:, :, :, number], value.unsqueeze(2)], dim=2)
             # Here every hypothesis has a past of its own: utterances and hypotheses are one dimension.
-            attention = block.own_attention
+            flat = block.own_norm(y).flatten(0, 1).unsqueeze(1)
+            key, value = block.own_attention.prepare(flat)
+            keys = torch.cat([state[f"keys{number}"].flatten(0, 1), key], dim=2)
+            values = torch.cat([state[f"values{number}"].flatten(0, 1), value], dim=2)
             seen = torch.zeros(batch * beam, place + 1, device=tokens.device, dtype=torch.bool)
-            flat = own.flatten(0, 1).unsqueeze(1)
-            context, _ = attention(
-                flat, attention.by_head(past.flatten(0, 1)), attention.by_head(said.flatten(0, 1)), seen, flat
-            )
-            context = context.view(batch, beam, -1)
-            y = block(y, context, memory["keys"][number], memory["values"][number], memory["hidden"])
-        state = {
-            "keys": torch.cat([state["keys"], torch.stack(keys, dim=2).unsqueeze(2)], dim=2),
-            "values": torch.cat([state["values"], torch.stack(values, dim=2).unsqueeze(2)], dim=2),
-        }
-        return self.output(self.norm(y)), state
+            context, _ = block.own_attention(flat, keys, values, seen, flat)
+            y = block(
+                y, context.view(batch, beam, -1), memory[f"keys{number}"], memory[f"values{number}"], memory["hidden"]
+            )  # fmt: skip
+            longer[f"keys{number}"] = keys.view(batch, beam, keys.shape[1], place + 1, -1)
+            longer[f"values{number}"] = values.view(batch, beam, values.shape[1], place + 1, -1)
+        return self.output(self.norm(y)), longer
 
 
 class DecoderBlock(nn.Module):

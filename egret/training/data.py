@@ -47,6 +47,49 @@ class Batch:
         """Tokens of all transcripts: what losses are divided by."""
         return sum(map(len, self.targets))
 
+    @property
+    def amount(self) -> float:
+        """What speed is told by."""
+        return self.seconds
+
+    @property
+    def padded(self) -> float:
+        """Seconds, padding included."""
+        return self.seconds * self.features.shape[0] * self.features.shape[1] / float(self.lengths.sum())
+
+    def not_finite(self) -> list[str]:
+        """The utterances of which a feature is no finite number."""
+        return [name for name, each in zip(self.ids, self.features, strict=True) if not torch.isfinite(each).all()]
+
+    def halves(self) -> list["Batch"]:
+        """The same as two batches, each with half of the utterances."""
+        middle = len(self.ids) // 2
+
+        def part(chosen: slice) -> Batch:
+            lengths = self.lengths[chosen]
+            return replace(
+                self,
+                ids=self.ids[chosen],
+                features=self.features[chosen, : int(lengths.max())],
+                lengths=lengths,
+                targets=self.targets[chosen],
+                texts=self.texts[chosen],
+                spoken=self.spoken[chosen],
+                seconds=self.seconds * float(lengths.sum()) / float(self.lengths.sum()),
+            )
+
+        return [part(slice(0, middle)), part(slice(middle, None))]
+
+    def packed(self) -> "Batch":
+        """As arrays: between processes tensors would go through shared memory, of which containers often have next to
+        none."""
+        return replace(self, features=self.features.numpy(), lengths=self.lengths.numpy())  # type: ignore[arg-type]
+
+    def unpacked(self) -> "Batch":
+        """What `packed` was called of."""
+        features, lengths = torch.from_numpy(self.features), torch.from_numpy(self.lengths)
+        return replace(self, features=features, lengths=lengths)
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its features on a device; from pinned memory they are sent while work goes on."""
         features, lengths = (each.to(device, non_blocking=True) for each in (self.features, self.lengths))

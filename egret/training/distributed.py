@@ -25,7 +25,7 @@ from egret.base.files import read_json
 from egret.base.program import AGAIN
 from egret.base.signals import handling
 from egret.models.model import STATISTICS
-from egret.training.options import TrainOptions
+from egret.training.loop_options import LoopOptions
 from egret.training.signals import Interrupted
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ class Ranks:
 
 
 @contextmanager
-def joined(options: TrainOptions) -> Iterator[Ranks]:
+def joined(options: LoopOptions) -> Iterator[Ranks]:
     """This process among those that torchrun started, or alone."""
     if "RANK" not in os.environ:
         yield Ranks()
@@ -139,7 +139,7 @@ def joined(options: TrainOptions) -> Iterator[Ranks]:
         distributed.destroy_process_group()
 
 
-def choose_device(options: TrainOptions, ranks: Ranks) -> torch.device:
+def choose_device(options: LoopOptions, ranks: Ranks) -> torch.device:
     """The device that a process trains on.
 
     Raises:
@@ -156,7 +156,7 @@ def choose_device(options: TrainOptions, ranks: Ranks) -> torch.device:
     return torch.device("cuda", ranks.local)
 
 
-def start(options: TrainOptions) -> dict[str, Any]:
+def start(options: LoopOptions) -> dict[str, Any]:
     """Train in as many processes as were asked for, and wait for them; returns the counts that `train` gives.
 
     Raises:
@@ -169,7 +169,8 @@ def start(options: TrainOptions) -> dict[str, Any]:
         path.unlink(missing_ok=True)
     errors.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", *meeting(options)]
-    command += ["--nproc_per_node", str(options.processes), "-m", "egret.training.worker", *sys.argv[1:]]
+    command += ["--nproc_per_node", str(options.processes), "-m", "egret.training.worker"]
+    command += [options.step, *sys.argv[1:]]
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.processes)))
@@ -199,7 +200,7 @@ def _deaf() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def meeting(options: TrainOptions) -> list[str]:
+def meeting(options: LoopOptions) -> list[str]:
     """How torchrun's processes find each other.
 
     Raises:

@@ -11,36 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from egret.base.errors import Refused
-from egret.base.files import digest, read_json, write_json
+from egret.base.files import read_json, write_json
 from egret.base.log import log
 from egret.base.options import as_plain, defaults, of_kind
 from egret.base.stamps import fingerprint
-from egret.features.extractor import FeatureOptions
-from egret.features.made import made_with, refuse_other_options
-from egret.features.waveform import input_fingerprints
-from egret.lang.lang import Lang
 from egret.models.files import save_config
-from egret.training.options import TrainOptions
+from egret.training.loop_options import LoopOptions
+from egret.training.task import Task, task_of
 
 BEGUN = ".begun.json"
 BIGRAM = "token_bigram.safetensors"  # of lf_mmi
 
 
-def begin(options: TrainOptions, version: int) -> dict[str, Any]:
+def begin(options: LoopOptions, version: int) -> dict[str, Any]:
     """Open a new experiment, or an old one to go on with; returns its config. `version` is that of the step.
 
     Raises:
-      EgretError: the folder holds a model trained otherwise, or for more epochs than are asked for now; or stage 1
-        made other features than are wanted.
+      EgretError: the folder holds a model trained otherwise, or for more epochs than are asked for now; or files
+        that are given are not what the options ask for.
     """
-    out = options.out
-    if options.inputs == "stored" and options.features != FeatureOptions():
-        for manifest in [*options.cuts, *([options.dev_cuts] if options.dev_cuts else [])]:
-            refuse_other_options(manifest, options.features)
+    out, task = options.out, task_of(options)
+    task.check()
     asked = {
         "version": version,
         "options": as_plain(of_this_model(options)),
-        "inputs": inputs(options),
+        "inputs": inputs(options, task),
     }
     if (out / BEGUN).exists() and not forced(options):
         found = differences(with_defaults(read_json(out / BEGUN), options), asked)
@@ -55,10 +50,9 @@ def begin(options: TrainOptions, version: int) -> dict[str, Any]:
     elif (out / BEGUN).exists():
         log.info("--force: the checkpoints in %s are removed", out)
         clear(out)
-    config = describe(options)
+    config = task.describe()
     save_config(out / "config.yaml", config)
-    # A lang folder may change or be gone when the model is to begin another one.
-    shutil.copyfile(options.lang / "tokens.txt", out / "tokens.txt")
+    task.keep()
     write_json(out / "env.json", environment())
     write_json(out / BEGUN, asked)
     with open(out / "history.jsonl", "a", encoding="utf-8") as history:  # how often it was begun, and went on
@@ -66,27 +60,27 @@ def begin(options: TrainOptions, version: int) -> dict[str, Any]:
     return config
 
 
-def inputs(options: TrainOptions) -> dict[str, str]:
+def inputs(options: LoopOptions, task: Task) -> dict[str, str]:
     """What is read, by its content: a folder that was copied to another machine goes on there."""
     found = {}
     for name, value in of_kind(options, "input").items():
         paths = [path for path in (value if isinstance(value, list) else [value]) if path]
         for number, path in enumerate(paths, 1):
             found[name if number == 1 else f"{name} {number}"] = fingerprint(path)
-    return found | input_fingerprints(options.augment)
+    return found | task.more_inputs()
 
 
-def of_this_model(options: TrainOptions) -> dict[str, Any]:
+def of_this_model(options: LoopOptions) -> dict[str, Any]:
     """The options that make the model what it is, by dotted name."""
-    unused = tuple(f"model.{part}." for part in options.model.unused())
+    unused = tuple(f"{name}." for name in options.unused())
     return {name: value for name, value in of_kind(options, "option").items() if not name.startswith(unused)}
 
 
-def forced(options: TrainOptions) -> bool:
+def forced(options: LoopOptions) -> bool:
     return options.force or os.environ.get("EGRET_FORCE") == "1"
 
 
-def with_defaults(before: dict[str, Any], options: TrainOptions) -> dict[str, Any]:
+def with_defaults(before: dict[str, Any], options: LoopOptions) -> dict[str, Any]:
     """What an experiment began with; options that there were none of then had what is their default now."""
     return {**before, "options": {**as_plain(defaults(type(options), "option")), **before["options"]}}
 
@@ -116,27 +110,6 @@ def differences(before: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     if before["version"] != asked["version"]:
         found.append(f"the step's version {before['version']} -> {asked['version']}")
     return found
-
-
-def describe(options: TrainOptions) -> dict[str, Any]:
-    """The complete configuration: what was asked for, and what the model is."""
-    from egret.features.stats import Stats
-
-    lang = Lang.read(options.lang)
-    plain = as_plain(options)
-    for name in [*of_kind(options, "runtime"), "out"]:  # they are not what the model is
-        del plain[name]
-    for part in options.model.unused():
-        del plain["model"][part]
-    made = options.features if options.inputs == "computed" else made_with(options.cuts[0])
-    return {
-        **plain,
-        "features": len(Stats.load(options.stats).total) if options.stats else options.features.dim,
-        "feature_options": as_plain(made) if made else None,
-        "tokens": len(lang.units),
-        "units": digest(lang.units),
-        "normaliser": lang.about["normaliser"],
-    }
 
 
 def environment() -> dict[str, Any]:

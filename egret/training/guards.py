@@ -1,7 +1,7 @@
 """What keeps a training alive: batches that do not fit the memory, and those without a finite loss."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,19 +9,12 @@ from torch import Tensor
 
 from egret.base.errors import EgretError, counted, first_few
 from egret.base.log import log
-from egret.base.memory import available, forget_peak, resident, return_memory
-from egret.training.data import Batch
+from egret.base.memory import available, forget_peak, out_of_memory, resident, return_memory
+from egret.training.measure import Measure
 from egret.training.plan import Table
+from egret.training.task import Batch
 
 USABLE = 0.9  # of the memory: allocators keep some that they cannot use
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether this is PyTorch's, k2's or Python's error for want of memory, and no other."""
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
-        return True
-    words = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
-    return any(each in str(error) for each in words)
 
 
 def first_line(error: Exception) -> str:
@@ -29,35 +22,14 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def halves(batch: Batch) -> list[Batch]:
-    """A batch as two, each with half of the utterances."""
-    middle = len(batch.ids) // 2
-
-    def part(chosen: slice) -> Batch:
-        lengths = batch.lengths[chosen]
-        return replace(
-            batch,
-            ids=batch.ids[chosen],
-            features=batch.features[chosen, : int(lengths.max())],
-            lengths=lengths,
-            targets=batch.targets[chosen],
-            texts=batch.texts[chosen],
-            spoken=batch.spoken[chosen],
-            seconds=batch.seconds * float(lengths.sum()) / float(batch.lengths.sum()),
-        )
-
-    return [part(slice(0, middle)), part(slice(middle, None))]
-
-
-def describe(ids: Sequence[str]) -> str:
+def describe(ids: Sequence[str], measure: Measure) -> str:
     """A batch in a message."""
-    return f"{counted(len(ids), 'utterance')} ({first_few(ids, 3)})"
+    return f"{counted(len(ids), measure.item)} ({first_few(ids, 3)})"
 
 
 def blamed(batches: Sequence[Batch]) -> str:
     """What to say besides of batches without a finite loss: the utterances whose features are at fault, if any are."""
-    ids = [name for batch in batches for name, each in zip(batch.ids, batch.features, strict=True)
-           if not torch.isfinite(each).all()]  # fmt: skip
+    ids = [name for batch in batches for name in batch.not_finite()]
     return f"; the features of {first_few(ids, 3)} are not finite, make them again or leave them out" if ids else ""
 
 
@@ -80,7 +52,7 @@ class Buffers:
 
 def largest(batches: list[np.ndarray], table: Table) -> list[np.ndarray]:
     """The batches that ask for most: the longest with padding, and the one with most tokens."""
-    padded = [float(table.seconds[rows].max()) * len(rows) for rows in batches]
+    padded = [float(table.lengths[rows].max()) * len(rows) for rows in batches]
     tokens = [int(table.tokens[rows].max()) * len(rows) for rows in batches]
     places = dict.fromkeys([int(np.argmax(padded)), int(np.argmax(tokens))])
     return [batches[place] for place in places]
@@ -90,35 +62,40 @@ class MemoryCheck:
     """Tries batches forward and backward, and says how much memory they take and what would fit."""
 
     def __init__(
-        self, device: torch.device, compute: Callable[[Batch], None], optimiser_bytes: int, sharing: int = 1
+        self,
+        device: torch.device,
+        compute: Callable[[Batch], None],
+        optimiser_bytes: int,
+        measure: Measure,
+        sharing: int = 1,
     ) -> None:
         """`compute` does all of a step but the optimiser's part, which will take `optimiser_bytes` more; so many
         processes share the memory of a machine without GPUs."""
         self.device, self.compute, self.optimiser_bytes, self.sharing = device, compute, optimiser_bytes, sharing
+        self.measure = measure
 
-    def __call__(self, batches: list[Batch], max_duration: float) -> None:
-        """Try batches, the largest first.
+    def __call__(self, batches: list[Batch], limit: float) -> None:
+        """Try batches, the largest first; `limit` is what the measure's option bounds them by.
 
         Raises:
           EgretError: the largest does not fit; says what would.
         """
         peaks: dict[float, int] = {}
-        for batch in [batches[0], *(halves(batches[0]) if len(batches[0].ids) > 1 else []), *batches[1:]]:
-            seconds = padded_seconds(batch)
-            peaks[seconds] = max(peaks.get(seconds, 0), self.peak(batch))
-        total = self.total()
+        for batch in [batches[0], *(batches[0].halves() if len(batches[0].ids) > 1 else []), *batches[1:]]:
+            peaks[batch.padded] = max(peaks.get(batch.padded, 0), self.peak(batch))
+        total, option, amount = self.total(), self.measure.limit, self.measure.amount
         most = max(peaks)
         if peaks[most] == 0:  # it is not measured here, or does not show beside the rest
-            log.info("the largest batch, %.0f s of speech with padding, fits", most)
+            log.info("the largest batch, %.0f %s with padding, fits", most, amount)
             return
         fits = would_fit(peaks, total)
         log.info(
-            "the largest batch, %.0f s of speech with padding: %.2f GB of %.1f GB%s",
-            most, peaks[most] / 1e9, total / 1e9,
-            f"; --batch.max-duration {fits:.0f} would fit" if 0 < fits < 10 * max_duration else "",
+            "the largest batch, %.0f %s with padding: %.2f GB of %.1f GB%s",
+            most, amount, peaks[most] / 1e9, total / 1e9,
+            f"; {option} {fits:.0f} would fit" if 0 < fits < 10 * limit else "",
         )  # fmt: skip
         if peaks[most] > total and fits:
-            log.warning("memory may run out: --batch.max-duration %.0f would fit, and it is %.0f", fits, max_duration)
+            log.warning("memory may run out: %s %.0f would fit, and it is %.0f", option, fits, limit)
 
     def peak(self, batch: Batch) -> int:
         """The most memory in bytes that a batch takes beside all that is there already.
@@ -140,8 +117,8 @@ class MemoryCheck:
             if not out_of_memory(error):
                 raise
             raise EgretError(
-                f"memory is too small for a batch of {padded_seconds(batch):.0f} s of speech with padding, "
-                f"{describe(batch.ids)}; lower --batch.max-duration (half of it, to begin with)"
+                f"memory is too small for a batch of {batch.padded:.0f} {self.measure.amount} with padding, "
+                f"{describe(batch.ids, self.measure)}; lower {self.measure.limit} (half of it, to begin with)"
             ) from None
         used = torch.cuda.max_memory_allocated(self.device) if on_gpu else max(0, resident("VmHWM") - before)
         return used + self.optimiser_bytes if used else 0
@@ -153,13 +130,8 @@ class MemoryCheck:
         return int(available() * USABLE / self.sharing)
 
 
-def padded_seconds(batch: Batch) -> float:
-    """Seconds of speech of a batch, padding included."""
-    return batch.seconds * batch.features.shape[0] * batch.features.shape[1] / float(batch.lengths.sum())
-
-
 def would_fit(peaks: dict[float, int], total: int) -> float:
-    """Seconds of speech with which the memory would be full: a straight line through the smallest and the largest
+    """The size of a batch with which the memory would be full: a straight line through the smallest and the largest
     batch that were tried; 0 where they do not show one."""
     small, large = min(peaks), max(peaks)
     if large - small < 0.2 * large or peaks[large] <= peaks[small]:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any
@@ -18,23 +17,23 @@ import torch
 from torch import distributed
 
 from egret.base.errors import EgretError
-from egret.training.data import Batch, Corpus
+from egret.training.task import B, Corpus
 
 AHEAD = 2  # batches that are ready or being loaded, for each worker
 
 Asked = tuple[np.ndarray, Sequence[int] | np.ndarray]  # the rows of a batch, and which copies they are
 
 # In a worker: what it loads, and with what key.
-_work: tuple[Corpus, tuple[int, ...]]
+_work: tuple[Corpus[Any], tuple[int, ...]]
 
 
 def load_batches(
-    corpus: Corpus,
+    corpus: Corpus[B],
     batches: Sequence[np.ndarray],
     key: tuple[int, ...] = (),
     workers: int = 0,
     copies: Sequence[np.ndarray] = (),
-) -> Generator[Batch, None, None]:
+) -> Generator[B, None, None]:
     """The batches of the given rows, in their order; in pinned memory where a GPU is in use.
 
     Args:
@@ -53,18 +52,18 @@ def load_batches(
         yield batch.pin_memory() if pinned else batch
 
 
-def _by_workers(corpus: Corpus, asked: Sequence[Asked], key: tuple[int, ...], workers: int) -> Iterator[Batch]:
+def _by_workers(corpus: Corpus[B], asked: Sequence[Asked], key: tuple[int, ...], workers: int) -> Iterator[B]:
     workers = min(workers, len(asked))
     pool = ProcessPoolExecutor(workers, _context(), _begin, (corpus, key)) if workers else None
     if pool is None:
         return
     try:
         rest = iter(asked)
-        waiting: deque[Future[Batch]] = deque(pool.submit(_load, each) for each in islice(rest, AHEAD * workers))
+        waiting: deque[Future[B]] = deque(pool.submit(_load, each) for each in islice(rest, AHEAD * workers))
         while waiting:
             batch = waiting.popleft().result()
             waiting.extend(pool.submit(_load, each) for each in islice(rest, 1))
-            yield _unpacked(batch)
+            yield batch.unpacked()
     except BrokenProcessPool:
         for worker in multiprocessing.active_children():  # which may wait for what the dead one held, deaf to SIGTERM
             worker.kill()
@@ -88,7 +87,7 @@ def _context() -> Any:
     return multiprocessing.get_context("fork")
 
 
-def _begin(corpus: Corpus, key: tuple[int, ...]) -> None:
+def _begin(corpus: Corpus[Any], key: tuple[int, ...]) -> None:
     """Set up a worker. It ends with the trainer and not before: signals to the whole group are the trainer's affair."""
     global _work
     _work = corpus, key
@@ -105,13 +104,7 @@ def _end_with_trainer() -> None:
         os._exit(1)
 
 
-def _load(asked: Asked) -> Batch:
+def _load(asked: Asked) -> Any:
     corpus, key = _work
     rows, copies = asked
-    batch = corpus.load(rows, key, copies)
-    # As arrays: tensors would go through shared memory, of which containers often have next to none.
-    return replace(batch, features=batch.features.numpy(), lengths=batch.lengths.numpy())  # type: ignore[arg-type]
-
-
-def _unpacked(batch: Any) -> Batch:
-    return replace(batch, features=torch.from_numpy(batch.features), lengths=torch.from_numpy(batch.lengths))
+    return corpus.load(rows, key, copies).packed()

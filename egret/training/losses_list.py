@@ -80,7 +80,7 @@ def rows(corpus: Corpus, objective: Objective, options: TrainOptions) -> Iterato
         for place, (tokens, _) in enumerate(greedy(model, x.float(), lengths, batch.lengths)):
             count = len(batch.targets[place])
             value = values[place] / count
-            seconds, heard = corpus.table.seconds[numbers[place]], " ".join(corpus.lang.decode(tokens))
+            seconds, heard = corpus.table.lengths[numbers[place]], " ".join(corpus.lang.decode(tokens))
             said = batch.texts[place]
             yield value, [batch.ids[place], f"{value:.4f}", str(count), f"{seconds:.2f}", said, heard]
 

@@ -12,6 +12,7 @@ from egret.base.errors import EgretError
 from egret.base.files import read_json, write_json
 from egret.base.log import log
 from egret.training.checkpoints import Progress
+from egret.training.measure import SPEECH, Measure
 
 LINES = 10  # so many lines back lies the speed from which the time left is told
 
@@ -100,11 +101,11 @@ def import_wandb() -> Any:
 
 @dataclass(frozen=True)
 class Mark:
-    """A moment: seconds, steps done, seconds of speech trained on, and seconds spent waiting for data."""
+    """A moment: seconds, steps done, how much was trained on, and seconds spent waiting for data."""
 
     time: float
     step: int
-    speech: float
+    amount: float
     waited: float
 
 
@@ -123,6 +124,7 @@ class TrainingMeter:
         main: bool = True,
         wandb: str = "",
         config: dict[str, Any] | None = None,
+        measure: Measure = SPEECH,
     ) -> None:
         """Begin at `done` of `steps` steps, with a line every `every` seconds.
 
@@ -131,14 +133,15 @@ class TrainingMeter:
           main: false in all processes but one.
           wandb: project of Weights & Biases; empty: none.
           config: what is shown of the experiment there.
+          measure: the words for what is trained on.
 
         Raises:
           EgretError: Weights & Biases is asked for and is not installed (in every process), or refuses.
         """
         if wandb:
             import_wandb()
-        self.every, self.steps, self.main = every, steps, main
-        self.speech = self.waited = 0.0
+        self.every, self.steps, self.main, self.measure = every, steps, main, measure
+        self.amount = self.waited = 0.0
         self.curves: list[Curves] = [TensorBoard(tensorboard, done)] if main else []
         if wandb and main:
             self.curves.append(Wandb(wandb, tensorboard, config or {}))
@@ -146,7 +149,7 @@ class TrainingMeter:
         self.lines = deque([self.began], maxlen=LINES)
 
     def _mark(self, step: int) -> Mark:
-        return Mark(time.monotonic(), step, self.speech, self.waited)
+        return Mark(time.monotonic(), step, self.amount, self.waited)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -155,21 +158,21 @@ class TrainingMeter:
         yield
         self.waited += time.monotonic() - begun
 
-    def step(self, progress: Progress, loss: float, rate: float, norm: float, speech: float) -> None:
+    def step(self, progress: Progress, loss: float, rate: float, norm: float, amount: float) -> None:
         """Count a step, the one that `progress.step` has the number of: its loss per token, learning rate, gradient
-        norm, and seconds of speech in all processes."""
-        self.speech += speech
+        norm, and how much all processes were given, such as seconds of speech."""
+        self.amount += amount
         if not self.main:
             return
         self._add({"train/loss": loss, "train/lr": rate, "train/grad_norm": norm}, progress.step)
         now = self._mark(progress.step + 1)
         if now.time - self.line.time < self.every:
             return
-        speed, waiting = speech_per_hour(self.line, now), share_waiting(self.line, now)
-        self._add({"train/speech_per_hour": speed, "train/waiting": waiting}, progress.step)
+        speed, waiting = per_second(self.line, now), share_waiting(self.line, now)
+        self._add({f"train/{self.measure.curve}": speed, "train/waiting": waiting}, progress.step)
         log.info(
-            "epoch %d, step %d of %d: loss %.3f, lr %.2e, grad norm %.2f, %.1f h of speech/h, %.1f %% waiting, %s left",
-            progress.epoch + 1, now.step, self.steps, loss, rate, norm, speed, waiting,
+            "epoch %d, step %d of %d: loss %.3f, lr %.2e, grad norm %.2f, %s, %.1f %% waiting, %s left",
+            progress.epoch + 1, now.step, self.steps, loss, rate, norm, self.measure.speed % speed, waiting,
             hours_and_minutes(self._left(now)),
         )  # fmt: skip
         self.line = now
@@ -187,8 +190,8 @@ class TrainingMeter:
             return
         now = self._mark(progress.step)
         dev = "" if progress.dev_loss is None else f", dev loss {progress.dev_loss:.4f}"
-        log.info("epoch %d: train loss %.4f%s, %.1f h of speech/h, %s",
-                 progress.epoch, progress.train_loss or 0.0, dev, speech_per_hour(self.epoch_began, now),
+        speed = self.measure.speed % per_second(self.epoch_began, now)
+        log.info("epoch %d: train loss %.4f%s, %s, %s", progress.epoch, progress.train_loss or 0.0, dev, speed,
                  hours_and_minutes(now.time - self.epoch_began.time))  # fmt: skip
         values = {"train/epoch_loss": progress.train_loss or 0.0}
         if progress.dev_loss is not None:
@@ -204,8 +207,8 @@ class TrainingMeter:
 
     @property
     def overall(self) -> float:
-        """Hours of speech per hour since the meter was made."""
-        return speech_per_hour(self.began, self._mark(0))
+        """What was trained on in a second since the meter was made; of speech, hours in an hour."""
+        return per_second(self.began, self._mark(0))
 
     def flush(self) -> None:
         """Write what was told so far; before a checkpoint, so that a run that goes on from it has no gap."""
@@ -217,9 +220,9 @@ class TrainingMeter:
             curves.close()
 
 
-def speech_per_hour(since: Mark, now: Mark) -> float:
-    """Hours of speech trained on in an hour."""
-    return (now.speech - since.speech) / max(1e-9, now.time - since.time)
+def per_second(since: Mark, now: Mark) -> float:
+    """What was trained on in a second; of speech, hours in an hour."""
+    return (now.amount - since.amount) / max(1e-9, now.time - since.time)
 
 
 def share_waiting(since: Mark, now: Mark) -> float:

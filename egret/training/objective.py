@@ -33,7 +33,11 @@ class Objective:
         self.options, self.model = options, model
         self.loss = make_loss(options.loss, lang, options.topology, read_bigram(options, lang), options.ctc_share)
         self.precision = autocast(options.precision, device)
-        self.truth = 1.0  # the part of the tokens that a decoder is given as they are; the trainer lowers it
+        self.truth = 1.0  # the part of the tokens that a decoder is given as they are; falls with the epochs
+
+    def in_epoch(self, epoch: int) -> None:
+        """From now on decoders are given as much of the truth as in an epoch, counted from 0."""
+        self.truth = self.options.teacher.in_epoch(epoch)
 
     def __call__(self, batch: Batch) -> Tensor:
         """The loss of an augmented batch, to be made smaller; uses torch's random numbers."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from egret.base.errors import UsageError, first_few
-from egret.training.options import OptimOptions
+from egret.training.optim_options import OptimOptions
 
 INITIALISERS: dict[str, Any] = {
     "xavier_uniform": nn.init.xavier_uniform_,  # Glorot and Bengio 2010

@@ -10,37 +10,38 @@ from dataclasses import dataclass
 import numpy as np
 
 from egret.base.errors import UsageError
-from egret.training.options import BatchOptions
+from egret.training.loop_options import PlanOptions
 
 
 @dataclass(frozen=True)
 class Table:
-    """One row per training utterance: id, seconds (float32 [N]), number of tokens (int32 [N]), the place of its cut in
-    its manifest (int64 [N]), and which of the manifests that is (int16 [N])."""
+    """One row per training utterance: id, length in seconds (float32 [N]), number of tokens (int32 [N]), the place of
+    its cut in its manifest (int64 [N]), and which of the manifests that is (int16 [N]). Of text a row is a sentence,
+    its length is in tokens, and its place is a line of a file."""
 
     ids: Sequence[str]
-    seconds: np.ndarray
+    lengths: np.ndarray
     tokens: np.ndarray
     places: np.ndarray
     parts: np.ndarray
 
     @classmethod
     def of(cls, rows: Sequence[tuple[str, float, int, int]], parts: Sequence[int] | None = None) -> "Table":
-        """A table of (id, seconds, tokens, place), all of one manifest unless `parts` says of which."""
-        ids, seconds, tokens, places = zip(*rows, strict=True) if rows else ((), (), (), ())
+        """A table of (id, length, tokens, place), all of one manifest unless `parts` says of which."""
+        ids, lengths, tokens, places = zip(*rows, strict=True) if rows else ((), (), (), ())
         return cls(
             ids,
-            np.array(seconds, np.float32),
+            np.array(lengths, np.float32),
             np.array(tokens, np.int32),
             np.array(places, np.int64),
             np.array([0] * len(rows) if parts is None else parts, np.int16),
         )
 
     def __len__(self) -> int:
-        return len(self.seconds)
+        return len(self.lengths)
 
 
-def batches(table: Table, options: BatchOptions, seed: int, epoch: int) -> list[np.ndarray]:
+def batches(table: Table, options: PlanOptions, seed: int, epoch: int) -> list[np.ndarray]:
     """All batches of an epoch in their order, each an array of rows of the table.
 
     Utterances of similar length come together: they are sorted by their length times a random factor of
@@ -54,10 +55,10 @@ def batches(table: Table, options: BatchOptions, seed: int, epoch: int) -> list[
     random = np.random.default_rng([seed, epoch])
     rows = drawn(table, options.weights, random)
     noise = random.uniform(1 - options.jitter, 1 + options.jitter, len(rows))
-    rows = rows[np.argsort(table.seconds[rows] * noise, kind="stable")]
-    made = np.split(rows, splits(table.seconds[rows], table.tokens[rows], options))
+    rows = rows[np.argsort(table.lengths[rows] * noise, kind="stable")]
+    made = np.split(rows, splits(table.lengths[rows], table.tokens[rows], options))
     if epoch < options.sorted_epochs:
-        order = np.argsort([table.seconds[batch].max() for batch in made], kind="stable")
+        order = np.argsort([table.lengths[batch].max() for batch in made], kind="stable")
     else:
         order = random.permutation(len(made))
     return [made[place] for place in order]
@@ -97,15 +98,15 @@ def drawn(table: Table, weights: Sequence[float], random: np.random.Generator) -
     return chosen
 
 
-def splits(seconds: np.ndarray, tokens: np.ndarray, options: BatchOptions) -> list[int]:
+def splits(lengths: np.ndarray, tokens: np.ndarray, options: PlanOptions) -> list[int]:
     """Where to cut a row of utterances of these lengths so that no batch is larger than allowed, padding included; an
     utterance that is larger by itself stands alone."""
     places, start, longest, most = [], 0, 0.0, 0
-    limit = options.max_tokens or np.inf
-    for place in range(len(seconds)):
-        length, count, size = float(seconds[place]), int(tokens[place]), place - start + 1
+    most_length, most_tokens, most_rows = options.limits
+    for place in range(len(lengths)):
+        length, count, size = float(lengths[place]), int(tokens[place]), place - start + 1
         longest, most = max(longest, length), max(most, count)
-        full = longest * size > options.max_duration or most * size > limit or size > options.max_utterances
+        full = longest * size > most_length or most * size > most_tokens or size > most_rows
         if size > 1 and full:
             places.append(place)
             start, longest, most = place, length, count

@@ -12,46 +12,35 @@ from egret.base.errors import EgretError
 from egret.base.files import read_jsonl, write_jsonl
 from egret.base.log import log
 from egret.base.memory import return_memory
-from egret.features.batching import Inputs
-from egret.features.normalise import make_normaliser
-from egret.features.stats import Stats
-from egret.features.waveform import Augmenter
-from egret.lang.lang import Lang
-from egret.models.files import build_model
-from egret.models.model import JointModel, count_parameters
+from egret.models.model import count_parameters
 from egret.training import checkpoints
 from egret.training.average import RunningAverage
 from egret.training.checkpoints import Progress
-from egret.training.data import Corpus
-from egret.training.denominator import make_bigram
 from egret.training.distributed import STOP, Ranks, choose_device
-from egret.training.finetune import take_weights
-from egret.training.loader import load_batches
-from egret.training.objective import Objective
-from egret.training.options import TrainOptions
+from egret.training.loop_options import LoopOptions
 from egret.training.parameters import freeze, initialise
 from egret.training.plan import batches as plan_batches
 from egret.training.schedule import make_optimiser
 from egret.training.signals import Warned
+from egret.training.task import Corpus, Objective, task_of
 
 SKIPPED = "skipped.jsonl"
-SAMPLED = 1000  # utterances from which the mean of computed features is taken
 
 
 @dataclass
 class Run:
     """Everything that a training run consists of."""
 
-    options: TrainOptions
+    options: LoopOptions
     ranks: Ranks
     device: torch.device
-    model: JointModel
+    model: Any  # a torch module that can `bound` its weights after a step
     objective: Objective
     optimiser: torch.optim.Optimizer
     average: RunningAverage | None
     scaler: Any  # of gradients in fp16, else None
-    train: Corpus
-    dev: Corpus | None
+    train: Corpus[Any]
+    dev: Corpus[Any] | None
     warned: Warned
     progress: Progress = field(default_factory=Progress)
     steps_per_epoch: int = 0
@@ -105,59 +94,32 @@ class Run:
         self.ranks.wait()  # a process that ended before it is written would take the first one with it
 
 
-def set_up(options: TrainOptions, config: dict, ranks: Ranks) -> Run:
+def set_up(options: LoopOptions, config: dict, ranks: Ranks) -> Run:
     """Model, data and optimiser, restored from the furthest checkpoint when there is one."""
     device = choose_device(options, ranks)
     warned = Warned(options.out / STOP if ranks.size > 1 else None)
     if ranks.size > 1:  # they stop together, whenever they agree on it; one alone may end at once until it trains
         warned.listen()
-    lang = Lang.read(options.lang)
+    task = task_of(options)
     torch.manual_seed(options.seed)
-    model = build_model(config)
+    model = task.model(config)
     initialise(model, options.optim)
     found = checkpoints.checkpoints(options.out / "checkpoints")
     if options.init_from and not found:
-        take_weights(model, options.init_from, lang.units)
+        task.take_weights(model)
     freeze(model, options.freeze)
-    if options.consistency and not options.specaugment.masks:
-        log.warning("--consistency: without masks of SpecAugment both copies differ by dropout only")
     log.info("%s", model)
     model.to(device)
     log.info("%d parameters, on %s%s", count_parameters(model), device, f", {ranks.size} of them" * (ranks.size > 1))
-
-    stats = Stats.load(options.stats) if options.stats else None
-
-    def corpus(manifests: list[Path], part: str, may_reject: float, augment: Augmenter | None = None) -> Corpus:
-        rejected = options.out / f"rejected_{part}.jsonl"
-        normalise = make_normaliser(options.normalise, manifests, *stats.mean_and_deviation()) if stats else None
-        inputs = Inputs(options.inputs, options.features, augment, normalise)
-        found = Corpus(manifests, lang, model.token_room, rejected, may_reject, inputs)
-        if found.features != config["features"]:
-            raise EgretError(f"{manifests[0]}: {found.features} features a frame, where --stats has "
-                             f"{config['features']}; give those that stage 1 left beside it")  # fmt: skip
-        return found
-
-    def corpora() -> tuple[Corpus, Corpus | None]:
-        augmenter = Augmenter(options.augment) if options.augment.wanted() else None
-        train_part = corpus(options.cuts, "train", options.max_reject_percent, augmenter)
-        make_bigram(options, train_part)
-        # Words that no lexicon has are no fault of the dev part; its loss is that of the others, and scores count all.
-        dev_part = corpus([options.dev_cuts], "dev", 100.0) if options.dev_cuts else None
-        if dev_part and dev_part.kind != train_part.kind:
-            raise EgretError(f"{options.dev_cuts}: features of kind {dev_part.kind}, where those of {options.cuts[0]} "
-                             f"are of kind {train_part.kind}; extract them with the same options")  # fmt: skip
-        return train_part, dev_part
-
-    train_part, dev_part = ranks.first_alone(corpora)
-    if not found:  # a checkpoint has them
-        mean, deviation = (stats or sampled_stats(train_part, config["features"])).mean_and_deviation()
-        model.set_normalisation(torch.from_numpy(mean), torch.from_numpy(deviation))
+    train_part, dev_part = ranks.first_alone(lambda: task.corpora(model, config))
+    if not found:  # a checkpoint has what it took
+        task.begin(model, train_part, config)
     run = Run(
         options=options,
         ranks=ranks,
         device=device,
         model=model,
-        objective=Objective(options, lang, model, device),
+        objective=task.objective(model, device),
         optimiser=make_optimiser(model, options.optim),
         average=RunningAverage(model, options.ema) if options.ema else None,
         scaler=make_scaler(device) if options.precision == "fp16" else None,
@@ -179,16 +141,6 @@ def make_scaler(device: torch.device) -> Any:
     scaler = torch.amp.GradScaler("cuda") if hasattr(torch.amp, "GradScaler") else torch.cuda.amp.GradScaler()
     scaler.scale(torch.zeros(1, device=device))
     return scaler
-
-
-def sampled_stats(corpus: Corpus, features: int) -> Stats:
-    """Sums of the features of some utterances, as they are without augmentation, where nobody has made those of all."""
-    stats = Stats.zero(features)
-    rows = np.random.default_rng(0).permutation(len(corpus.table))[:SAMPLED]
-    for batch in load_batches(corpus, np.array_split(rows, -(-len(rows) // 10))):
-        for frames, length in zip(batch.features.numpy(), batch.lengths.tolist(), strict=True):
-            stats.add(frames[:length])
-    return stats
 
 
 def go_on(run: Run, found: list[tuple[Path, Progress]]) -> None:
@@ -225,7 +177,9 @@ def check_agreement(run: Run) -> None:
     """
     progress, table = run.progress, run.train.table
     stand = f"step {progress.step}, batch {progress.batch} of epoch {progress.epoch + 1}"
-    found = run.ranks.gather(f"{stand}, {len(table)} utterances in {len(run.batches(progress.epoch))} batches")
+    found = run.ranks.gather(
+        f"{stand}, {len(table)} {run.options.measure.item}s in {len(run.batches(progress.epoch))} batches"
+    )
     if len(set(found)) > 1:
         raise EgretError(f"the processes differ: {'; '.join(dict.fromkeys(found))}; all machines must see the same "
                          f"data and the same --out")  # fmt: skip

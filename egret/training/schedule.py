@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from egret.training.options import OptimOptions
+from egret.training.optim_options import OptimOptions
 from egret.training.scaled_adam import ScaledAdam
 
 

@@ -11,32 +11,32 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
 from egret.base.errors import EgretError, counted
 from egret.base.log import log
-from egret.base.memory import keep_memory
+from egret.base.memory import keep_memory, out_of_memory
 from egret.base.options import as_plain
 from egret.models.files import save_weights
 from egret.models.model import count_parameters
 from egret.training import checkpoints, guards
-from egret.training.data import Batch, Corpus
 from egret.training.distributed import joined
 from egret.training.loader import load_batches
+from egret.training.loop_options import LoopOptions
 from egret.training.meter import TrainingMeter
-from egret.training.options import TrainOptions
 from egret.training.parameters import clip, set_training_mode
 from egret.training.plan import batches as plan_batches
 from egret.training.plan import copies
 from egret.training.run import SKIPPED, Run, set_up
 from egret.training.schedule import learning_rate, plateau
 from egret.training.signals import GOES_ON, told
+from egret.training.task import Batch, Corpus
 
 
-def train(options: TrainOptions, config: dict) -> dict:
+def train(options: LoopOptions, config: dict) -> dict:
     """Train a model, or go on with it, and leave `final.safetensors`; returns counts for the closing line.
 
     Raises:
@@ -51,10 +51,10 @@ def train(options: TrainOptions, config: dict) -> dict:
         try:
             return fit(run)
         except (RuntimeError, MemoryError) as error:
-            if not guards.out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             raise EgretError(f"memory ran out, and not on a batch ({guards.first_line(error)}); "
-                             f"lower --batch.max-duration, or leave more of it free") from None  # fmt: skip
+                             f"lower {options.measure.limit}, or leave more of it free") from None  # fmt: skip
         finally:
             run.warned.ignore()
 
@@ -67,7 +67,7 @@ def fit(run: Run) -> dict:
     run.warned.listen()
     meter = TrainingMeter(
         options.out / "tensorboard", options.log_seconds, progress.step + run.steps - run.position, progress.step,
-        wandb=options.wandb, main=run.ranks.main, config=as_plain(options),
+        wandb=options.wandb, main=run.ranks.main, config=as_plain(options), measure=options.measure,
     )  # fmt: skip
     while progress.epoch < options.epochs and not out_of_patience(run):
         train_epoch(run, meter)
@@ -81,7 +81,7 @@ def fit(run: Run) -> dict:
     run.warned.ignore()  # nothing is left to save
     used = finish(run) if run.ranks.main else []
     return {
-        "utterances": len(run.train.table),
+        f"{options.measure.item}s": len(run.train.table),
         "epochs": progress.epoch,
         "steps": progress.step,
         **({"skipped": progress.skipped} if progress.skipped else {}),
@@ -108,7 +108,7 @@ def check_memory(run: Run) -> None:
       EgretError: one does not fit.
       Interrupted: a signal came.
     """
-    run.objective.truth = run.options.teacher.in_epoch(run.options.epochs)  # which takes more memory than the truth
+    run.objective.in_epoch(run.options.epochs)  # scheduled sampling takes more memory than the truth
     rows = guards.largest(run.batches(run.progress.epoch), run.train.table)
     tried = list(load_batches(run.train, rows, (run.options.seed, run.progress.epoch), workers=0))
     buffers = guards.Buffers.of(run.model)
@@ -122,7 +122,8 @@ def check_memory(run: Run) -> None:
     # Most optimisers keep two numbers for each weight, which are not there yet.
     later = 0 if run.optimiser.state else 8 * sum(parameter.numel() for parameter in run.trained)
     set_training_mode(run.model, run.options.freeze)
-    guards.MemoryCheck(run.device, compute, later, run.options.processes)(tried, run.options.batch.max_duration)
+    check = guards.MemoryCheck(run.device, compute, later, run.options.measure, run.options.processes)
+    check(tried, run.options.batch.largest)
     if run.dev:
         run.model.eval()
         for batch in load_batches(run.dev, guards.largest(dev_batches(run, run.dev), run.dev.table)):
@@ -138,7 +139,7 @@ def train_epoch(run: Run, meter: TrainingMeter) -> None:
     """
     progress, options, ranks = run.progress, run.options, run.ranks
     set_training_mode(run.model, options.freeze)
-    run.objective.truth = options.teacher.in_epoch(progress.epoch)
+    run.objective.in_epoch(progress.epoch)
     batches = run.batches(progress.epoch)
     before = copies(batches)
     places = range(progress.batch, len(batches))
@@ -171,7 +172,7 @@ def stop(run: Run, meter: TrainingMeter) -> NoReturn:
     raise told(run.warned.name, f"saved after step {run.progress.step}; {GOES_ON}")
 
 
-def tokens_of(corpus: Corpus, step: Sequence[np.ndarray]) -> int:
+def tokens_of(corpus: Corpus[Any], step: Sequence[np.ndarray]) -> int:
     """Tokens of all batches of a step, those of other processes too: what its loss is divided by."""
     return int(sum(corpus.table.tokens[rows].sum() for rows in step))
 
@@ -196,8 +197,8 @@ def train_step(run: Run, batches: list[Batch], tokens: int, meter: TrainingMeter
         time.monotonic() - run.saved > options.save_minutes * 60
         or (options.save_steps > 0 and (progress.step + 1) % options.save_steps == 0)
     )
-    speech = sum(batch.seconds for batch in batches)
-    loss, speech, stop, save = ranks.sum([own, speech, bool(run.warned), due], run.device)
+    amount = sum(batch.amount for batch in batches)
+    loss, amount, stop, save = ranks.sum([own, amount, bool(run.warned), due], run.device)
     if run.scaler:
         run.scaler.unscale_(run.optimiser)
     norm = clip(run.trained, options.optim)
@@ -211,7 +212,7 @@ def train_step(run: Run, batches: list[Batch], tokens: int, meter: TrainingMeter
         buffers.put_back()
         skip(run, batches, loss, norm)
     run.optimiser.zero_grad(set_to_none=True)
-    meter.step(progress, loss, rate, norm, speech)
+    meter.step(progress, loss, rate, norm, amount)
     return stop > 0, save > 0
 
 
@@ -227,11 +228,11 @@ def make_step(run: Run, skip: bool = False) -> None:
         try:
             run.scaler.step(run.optimiser) if run.scaler else run.optimiser.step()
         except RuntimeError as error:
-            if not guards.out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             raise EgretError(
                 f"memory is too small for the step of --optim.name {run.options.optim.name}, which may keep numbers of "
-                f"its own for each weight; lower --batch.max-duration, or take sgd, which keeps one"
+                f"its own for each weight; lower {run.options.measure.limit}, or take sgd, which keeps one"
             ) from None
         if run.scaler:
             run.scaler.update()
@@ -258,14 +259,13 @@ def skip(run: Run, batches: list[Batch], loss: float, norm: float) -> None:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
         log.warning(
             "step %d left out: loss %s, gradient norm %s, on %s%s",
-            progress.step, loss, norm, guards.describe(ids), blamed,
+            progress.step, loss, norm, guards.describe(ids, options.measure), blamed,
         )  # fmt: skip
     if progress.skipped_in_a_row > options.max_skipped:
         raise EgretError(
             f"{counted(progress.skipped_in_a_row, 'step')} in a row without a finite loss and gradient, the last on "
-            f"{guards.describe(ids)} (all in {listed}); try a lower --optim.lr or a longer --optim.warmup"
-            + (", or --precision bf16" if options.precision == "fp16" else "")
-            + blamed
+            f"{guards.describe(ids, options.measure)} (all in {listed}); try a lower --optim.lr or a longer "
+            f"--optim.warmup" + (", or --precision bf16" if options.precision == "fp16" else "") + blamed
         )
 
 
@@ -287,15 +287,15 @@ def gradients(run: Run, batches: list[Batch], tokens: int, buffers: guards.Buffe
                 loss += backward(run, batch, tokens, place, halve=place in divided)
             return loss
         except RuntimeError as error:
-            if not guards.out_of_memory(error):
+            if not out_of_memory(error):
                 raise
-            batch = batches[place]
+            batch, measure = batches[place], run.options.measure
+            described = guards.describe(batch.ids, measure)
             if place in divided or len(batch.ids) == 1:
                 raise EgretError(
-                    f"memory is too small even for half of a batch, {guards.describe(batch.ids)}; "
-                    f"lower --batch.max-duration"
+                    f"memory is too small even for half of a batch, {described}; lower {measure.limit}"
                 ) from None
-            log.warning("out of memory on %s: divided in two", guards.describe(batch.ids))
+            log.warning("out of memory on %s: divided in two", described)
             divided.add(place)
         run.optimiser.zero_grad(set_to_none=True)
         buffers.put_back()
@@ -308,7 +308,7 @@ def backward(run: Run, batch: Batch, tokens: int, place: int, halve: bool) -> fl
     number = run.ranks.rank + place * run.ranks.size  # of the batch in the step, however it is divided over processes
     torch.manual_seed(hash((run.options.seed, run.progress.step, number)) & 0x7FFFFFFF)
     total = 0.0
-    for part in guards.halves(batch) if halve else [batch]:
+    for part in batch.halves() if halve else [batch]:
         loss = run.objective(part.to(run.device)) / tokens
         value = float(loss.detach())
         if math.isfinite(value):  # otherwise the step is left out anyhow, and some losses have no gradient then
@@ -327,7 +327,7 @@ def dev_loss(run: Run) -> float | None:
     return _dev_loss(run, run.dev)
 
 
-def _dev_loss(run: Run, dev: Corpus) -> float | None:
+def _dev_loss(run: Run, dev: Corpus[Any]) -> float | None:
     run.model.eval()
     batches = dev_batches(run, dev)
     own = batches[run.ranks.rank :: run.ranks.size]
@@ -339,15 +339,16 @@ def _dev_loss(run: Run, dev: Corpus) -> float | None:
             for batch in islice(loaded, 1):  # the last processes may have one less
                 loss = plain_loss(run, batch)
                 if not math.isfinite(loss):
+                    of = guards.describe(batch.ids, run.options.measure)
                     log.warning("the loss on dev is %s: this epoch counts as the worst, because of %s%s",
-                                loss, guards.describe(batch.ids), guards.blamed([batch]))  # fmt: skip
+                                loss, of, guards.blamed([batch]))  # fmt: skip
                 total += loss
                 tokens += batch.tokens
     total, tokens = run.ranks.sum([total, tokens], run.device)
     return total / tokens
 
 
-def dev_batches(run: Run, dev: Corpus) -> list[np.ndarray]:
+def dev_batches(run: Run, dev: Corpus[Any]) -> list[np.ndarray]:
     """The batches of the dev part, the same in every epoch and process."""
     chosen = replace(run.options.batch, weights=[])  # which are those of the training parts
     return plan_batches(dev.table, chosen, seed=0, epoch=chosen.sorted_epochs)
@@ -362,13 +363,14 @@ def plain_loss(run: Run, batch: Batch) -> float:
     try:
         return float(run.objective.plain(batch.to(run.device)))
     except RuntimeError as error:
-        if not guards.out_of_memory(error):
+        if not out_of_memory(error):
             raise
         if len(batch.ids) == 1:
             raise EgretError(
-                f"memory is too small for {guards.describe(batch.ids)} of --dev-cuts; leave it out"
+                f"memory is too small for {guards.describe(batch.ids, run.options.measure)} of "
+                f"{run.options.measure.dev}; leave it out"
             ) from None
-    return sum(plain_loss(run, half) for half in guards.halves(batch))
+    return sum(plain_loss(run, half) for half in batch.halves())
 
 
 def finish(run: Run) -> list[str]:

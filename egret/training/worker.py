@@ -1,4 +1,4 @@
-"""One of the processes that train a model together: what torchrun starts, with the options of steps/train.py."""
+"""One of the processes that train a model together: what torchrun starts, with the options of the step named first."""
 
 import os
 import sys
@@ -9,20 +9,24 @@ from egret.base.files import write_json
 from egret.base.log import set_up_logging
 from egret.base.options import parse
 from egret.base.program import system_message
-from egret.models.files import load_config
+from egret.models.files import read_config
 from egret.training.distributed import RESULT
+from egret.training.lm_options import LmOptions
 from egret.training.options import TrainOptions
 from egret.training.trainer import train
 
+STEPS = {kind.step: kind for kind in (TrainOptions, LmOptions)}
+
 
 def main() -> None:
-    options = parse(TrainOptions, sys.argv[1:], "train.py", "")
+    step, *words = sys.argv[1:]
+    options = parse(STEPS[step], words, f"{step}.py", "")
     first = os.environ.get("RANK", "0") == "0"
     result = options.out / RESULT.format(node=options.node)
     set_up_logging(options.log_level if first else "warning")
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     try:
-        counts = train(options, load_config(options.out / "config.yaml"))
+        counts = train(options, read_config(options.out / "config.yaml"))
     except EgretError as error:
         # They end together where all raise it; where one alone does, torchrun ends the others.
         write_json(result, {"error": str(error), "code": error.exit_code})

@@ -12,6 +12,8 @@ lm=char               # one of: char word; what the n-gram counts
 segment=lexicon       # one of: lexicon jieba; where --lm word takes its words from
 lm_order=3            # order of the n-gram
 model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
+neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
+lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
@@ -43,6 +45,12 @@ if [[ $lm == word ]]; then
 fi
 ngram=$data/lm_${unit}_$words
 graph=$data/graph_${unit}_${words}_${lm_order}gram
+neural=lm_${neural_lm##*/}
+neural=${neural%.y*ml}_${unit}_$words${tag:+_$tag}
+cut=none # how text is cut into words for language models
+if [[ $lm == word ]]; then
+  cut=$segment
+fi
 
 if stage 0 "corpus: unpack the speakers' archives, join recordings and transcripts, read and check each, write cuts"; then
   if [[ $mini == true ]]; then
@@ -90,10 +98,6 @@ if stage 2 "lang: characters, with --lm word also words, in units; what of dev a
 fi
 
 if stage 3 "graph: n-gram of the training transcripts' characters or words, G, HLG"; then
-  cut=none
-  if [[ $lm == word ]]; then
-    cut=$segment
-  fi
   "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$decode_lang" --segment "$cut" \
     --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl --out "$ngram"
   "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$decode_lang" \
@@ -114,12 +118,13 @@ if stage 4 "train: the model of --model"; then
     "${set[@]/#/--}" --out "$experiment"
 fi
 
+decode_config=conf/decode.yaml
+if [[ $mini == true ]]; then
+  decode_config=conf/decode_mini.yaml
+fi
+
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
-  config=conf/decode.yaml
-  if [[ $mini == true ]]; then
-    config=conf/decode_mini.yaml
-  fi
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$config" --experiment "$experiment" --lang "$decode_lang" \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$decode_config" --experiment "$experiment" --lang "$decode_lang" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
     "${decode_set[@]/#/--}" --out "$result/decode"
   "$steps/score.py" --decode "$result/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
@@ -128,6 +133,19 @@ if stage 5 "decode, score, report: the graph's scale, the words' score and the m
     "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
       --cuts "$features"/{dev,test}.jsonl
   fi
+fi
+
+if stage 6 "neural language model, on demand: train it on the n-gram's text, weigh n-best lists with it, score"; then
+  config=$(neural_lm_config)
+  "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --lang "$decode_lang" --segment "$cut" --cuts "$data/cuts/train.jsonl" --dev-cuts "$data/cuts/dev.jsonl" \
+    --test-cuts "$data/cuts/test.jsonl" --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$decode_config" --method hlg_nbest neural_lm_rescore \
+    --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
+    --experiment "$experiment" --lang "$decode_lang" --graph "$graph" --dev-cuts "$features/dev.jsonl" \
+    --test-cuts "$features/test.jsonl" "${decode_set[@]/#/--}" --out "$result/$neural/decode"
+  "$steps/score.py" --decode "$result/$neural/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
+    --lang "$decode_lang" --normaliser mandarin
 fi
 
 finish "$result"

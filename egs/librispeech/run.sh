@@ -20,6 +20,8 @@ lm_mix=text           # one of: text interpolate; --lm-text alone, or mixed with
 lm_order=3            # order of the n-gram, also that of --arpa
 lm_prune=             # of an n-gram that is made: leave out those seen no more often, by order, as "0 0 1"
 model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
+neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
+lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
@@ -59,6 +61,8 @@ lang=$data/lang_$unit
 lm=$data/lm_${lang#*lang_}
 graph=$data/graph_${lang#*lang_}_${lm_order}gram
 experiment=$exp/${model}_${lang#*lang_}${tag:+_$tag}
+neural=lm_${neural_lm##*/}
+neural=${neural%.y*ml}_${lang#*lang_}${tag:+_$tag}
 
 if stage 0 "corpus: list the recordings of all parts, divide what is dev and test, read and check each, write cuts"; then
   if [[ $mini == true ]]; then
@@ -126,6 +130,22 @@ if stage 5 "decode, score, report: the graph's scale, the words' score and the m
   "$steps/score.py" --decode "$experiment/decode" --cuts "${cuts[@]}" --dev-part "${dev[@]}" --note "$note"
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "${dev_features[@]}" "${test_features[@]}"
+fi
+
+if stage 6 "neural language model, on demand: train it on the n-gram's text, weigh n-best lists with it, score"; then
+  config=$(neural_lm_config)
+  source=(--cuts "$data/cuts/train.jsonl")
+  [[ -z $lm_text ]] || source=(--text "$(resolve_path "$lm_text")")
+  "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --lang "$lang" "${source[@]}" --dev-cuts "${cuts[@]:0:${#dev[@]}}" \
+    --test-cuts "${cuts[@]:${#dev[@]}}" --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method hlg_nbest neural_lm_rescore \
+    --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
+    --experiment "$experiment" --lang "$lang" --graph "$graph" --dev-cuts "${dev_features[@]}" \
+    --test-cuts "${test_features[@]}" \
+    "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
+  "$steps/score.py" --decode "$experiment/$neural/decode" --cuts "${cuts[@]}" \
+    --dev-part "${dev[@]}" --lang "$lang" --normaliser upper --note "$note"
 fi
 
 finish "$experiment"

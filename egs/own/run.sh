@@ -26,6 +26,8 @@ lm_text=              # text to train the n-gram on beside the transcripts, a se
 lm_mix=interpolate    # one of: interpolate pool; a model of each, the weight chosen on dev, or one of both together
 lm_order=3            # order of the n-gram
 model=                # tdnn, conformer, conformer_large or a name in conf/models; empty: by the hours of speech
+neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
+lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
@@ -143,6 +145,8 @@ if stage 3 "graph: n-gram of the training transcripts and of --lm-text, G, HLG";
 fi
 
 experiment=$exp/${model}_$name${tag:+_$tag}
+neural=lm_${neural_lm##*/}
+neural=${neural%.y*ml}_$name${tag:+_$tag}
 
 # By the TDNN pieces of words are learnt more slowly than phones, and Chinese characters later still, which ask for a lower rate at
 # the beginning.
@@ -171,6 +175,20 @@ if stage 5 "decode, score, report: the graph's scale, the words' score and the m
   "$steps/score.py" --decode "$experiment/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang_dir" \
     --cuts "$features"/{dev,test}.jsonl
+fi
+
+if stage 6 "neural language model, on demand: train it on the n-gram's text, weigh n-best lists with it, score"; then
+  config=$(neural_lm_config)
+  "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --lang "$lang_dir" --cuts "$data/cuts/train.jsonl" ${lm_text:+--text "$(resolve_path "$lm_text")"} \
+    --dev-cuts "$data/cuts/dev.jsonl" --test-cuts "$data/cuts/test.jsonl" \
+    --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method hlg_nbest neural_lm_rescore \
+    --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
+    --experiment "$experiment" --lang "$lang_dir" --graph "$graph" --dev-cuts "$features/dev.jsonl" \
+    --test-cuts "$features/test.jsonl" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
+  "$steps/score.py" --decode "$experiment/$neural/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
+    --lang "$lang_dir" --normaliser "$normaliser"
 fi
 
 finish "$experiment"

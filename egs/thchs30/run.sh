@@ -12,6 +12,8 @@ dev=published         # one of: published sentences; the corpus's own, or senten
 model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
 arpa=                 # n-gram: an ARPA file, or none (the training transcripts); empty: the corpus's own where it has one
 lm_order=3            # order of the n-gram
+neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
+lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
@@ -72,6 +74,8 @@ case $source in
 esac
 lm=$data/lm_${name}_$source
 graph=$data/graph_${name}_${source}_${lm_order}gram
+neural=lm_${neural_lm##*/}
+neural=${neural%.y*ml}_$name${tag:+_$tag}
 
 if stage 3 "graph: the corpus's 3-gram, or one of the training transcripts; G, HLG"; then
   if [[ $task == word ]]; then
@@ -104,6 +108,21 @@ if stage 5 "decode, score, report: the graph's scale, the words' score and the m
   "$steps/score.py" --decode "$experiment/decode" --cuts "$cuts"/{dev,test}.jsonl --dev-part dev
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "$features"/{dev,test}.jsonl
+fi
+
+if stage 6 "neural language model, on demand: train it on the training transcripts, weigh n-best lists with it, score"; then
+  config=$(neural_lm_config)
+  cut=()
+  [[ $task == phone ]] || cut=(--segment lexicon)
+  "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
+    --lang "$lang" "${cut[@]}" --cuts "$cuts/train.jsonl" --dev-cuts "$cuts/dev.jsonl" \
+    --test-cuts "$cuts/test.jsonl" --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method hlg_nbest neural_lm_rescore \
+    --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
+    --experiment "$experiment" --lang "$lang" --graph "$graph" --dev-cuts "$features/dev.jsonl" \
+    --test-cuts "$features/test.jsonl" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
+  "$steps/score.py" --decode "$experiment/$neural/decode" --cuts "$cuts"/{dev,test}.jsonl --dev-part dev \
+    --lang "$lang" --normaliser "$normaliser"
 fi
 
 finish "$experiment"

@@ -1,0 +1,53 @@
+"""The options of language models. They live apart from the models so that reading them does not import PyTorch."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from egret.base.errors import UsageError
+from egret.base.options import group, option
+
+
+@dataclass(kw_only=True)
+class RecurrentLmOptions:
+    """A recurrent network; the defaults are the medium size of Zaremba et al. 2014."""
+
+    dim: int = option(650, "cells of each layer, and numbers that stand for a token", minimum=1)
+    layers: int = option(2, "recurrent layers", minimum=1)
+    dropout: float = option(
+        0.5, "probability, between layers, before the first and behind the last", minimum=0, maximum=0.99
+    )
+
+
+@dataclass(kw_only=True)
+class TransformerLmOptions:
+    """A Transformer whose tokens see those before them only."""
+
+    dim: int = option(512, "width of each block", minimum=2)
+    layers: int = option(6, "blocks", minimum=1)
+    heads: int = option(8, "attention heads", minimum=1)
+    feed_forward: int = option(4, "width inside a feed-forward module, as a multiple of dim", minimum=1)
+    dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
+    attention_dropout: float = option(0.0, "probability, of attention weights", minimum=0, maximum=0.99)
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise UsageError(f"--model.transformer: dim {self.dim} does not divide by heads {self.heads}")
+
+
+@dataclass(kw_only=True)
+class LanguageModelOptions:
+    """The language model."""
+
+    network: Literal["lstm", "gru", "transformer"] = option(
+        "lstm", "which network; its options are in the group of its name"
+    )
+    tied: bool = option(
+        True, "a token is scored with the numbers that stand for it where it is given (Press and Wolf 2017)"
+    )
+    lstm: RecurrentLmOptions = group(RecurrentLmOptions)
+    gru: RecurrentLmOptions = group(RecurrentLmOptions)
+    transformer: TransformerLmOptions = group(TransformerLmOptions)
+
+    def unused(self) -> list[str]:
+        """The groups whose options do not matter, for they are of networks that are not chosen."""
+        return [item.name for item in fields(self) if item.metadata["kind"] == "group" and item.name != self.network]
