@@ -254,20 +254,22 @@ def test_followed_word_by_word_g_gives_the_probability_of_the_model(tmp_path, la
         assert total == pytest.approx(model_score(ngram, words), abs=1e-4)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.4, 0.0])
 @pytest.mark.parametrize("with_first", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_best_with_another_g_is_the_best_of_all_paths(tmp_path, lang, seed, with_first):
+def test_the_best_with_another_g_or_a_share_of_it_is_the_best_of_all_paths(tmp_path, lang, seed, with_first, share):
     first, old = make_grammar(tmp_path, lang, seed=10 + seed)
     larger, new = make_grammar(tmp_path, lang, seed=20 + seed)
     lattice = random_lattice(seed)
     changed, narrowed = Change(larger, first if with_first else None)(lattice)
     assert not narrowed
-    for utterance, [path] in enumerate(best_paths(changed, 0.8, 0.3)):
+    for utterance, [path] in enumerate(best_paths(changed.shared(share), 0.8, 0.3)):
         wanted = []
         for way in ways(lattice, utterance):
             words = [lang.word_names[word] for word in way.words]
             kept = way.graph - model_score(old, words) if with_first else 0.0
-            score = way.acoustic + 0.8 * (kept + model_score(new, words)) + 0.3 * len(words)
+            graph = share * (kept + model_score(new, words)) + (1 - share) * way.graph
+            score = way.acoustic + 0.8 * graph + 0.3 * len(words)
             wanted.append((score, way.words))
         score, words = max(wanted)
         assert tuple(path.words) == words

@@ -9,6 +9,7 @@ from typing import Any
 import kaldialign
 import pytest
 import torch
+import yaml
 
 from egret.base.errors import EgretError
 from egret.base.files import read_json, read_jsonl, sha256
@@ -146,6 +147,7 @@ def test_what_is_found_made_counts_as_if_it_had_been_made(monkeypatch):
     ("given", "says"),
     [
         (["--rescore-lm", "G_first.safetensors"], "--rescore-lm is for --method lattice_rescore, which is not asked"),
+        (["--rescore-scale", "0.5"], "--rescore-scale is the share of --rescore-lm, which is not given"),
         (["--first-lm", "G_first.safetensors"], "--first-lm goes with --rescore-lm, which is not given"),
         (["--prefix.hot-words", "hot"], "--prefix.hot-words is for --method ctc_prefix_beam, which is not asked"),
     ],
@@ -263,6 +265,32 @@ def test_another_g_changes_what_is_heard(project, decode):
     other = ["--rescore-lm", "G_other.safetensors", "--first-lm", "G_first.safetensors"]
     decode(*TEST, "--method", "hlg_1best", "lattice_rescore", *other, "--hlg.graph-scale", "3")
     assert said(project, "test_lattice_rescore") != said(project, "test_hlg_1best")
+
+
+@pytest.mark.k2
+def test_none_of_another_g_changes_nothing_and_what_is_best_on_dev_is_taken(project, decode):
+    other = ["--rescore-lm", "G_other.safetensors", "--first-lm", "G_first.safetensors", "--hlg.graph-scale", "3"]
+    decode(*TEST, "--method", "hlg_1best", "lattice_rescore", *other, "--rescore-scale", "0")
+    assert said(project, "test_lattice_rescore") == said(project, "test_hlg_1best")
+    decode(*DEV, "--method", "hlg_1best", "lattice_rescore", *other, "--rescore-scale", "0", "0.5", "1")
+    assert read_json(project / "out/test_lattice_rescore/params.json")["params"]["rescore_scale"] in (0, 0.5, 1)
+
+
+@pytest.mark.k2
+def test_auto_rescores_with_what_is_given(project, decode):
+    decode(*TEST, "--method", "auto", "--rescore-lm", "G_other.safetensors")
+    made = {path.parent.name.removeprefix("test_") for path in (project / "out").glob("*/hyp.jsonl")}
+    assert made == {"ctc_greedy", "attention_beam", "hlg_1best", "lattice_rescore", "attention_rescore"}
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize(("share", "greedy"), [(0.0, False), (0.3, True)])
+def test_auto_leaves_greedy_search_out_where_training_was_by_the_graph_alone(project, decode, share, greedy):
+    path = project / "exp/config.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**config, "loss": "lf_mmi", "ctc_share": share}))
+    decode(*TEST, "--method", "auto")
+    assert (project / "out/test_ctc_greedy/hyp.jsonl").exists() == greedy
 
 
 @pytest.mark.k2

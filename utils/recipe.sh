@@ -11,7 +11,9 @@
 #                       $features, the folder of features, and feature_kind, options of stage 1, as a model may want its
 #                       own; and $with_ctc, false for a model without CTC
 #   training_config     the path of the configuration to train with
-#   neural_lm_config    the same for the language model of stage 6
+#   larger_ngram FOLDER OPTION...  where --rescore-order asks for one, an n-gram of that order beside that of FOLDER
+#   rescoring_with FOLDER          sets rescoring, the options of stage 5 to rescore lattices with it
+#   neural_lm_config    as training_config, for the language model of stage 6
 #
 # Bad options and --help are answered before path.sh, which may have to install something first.
 set -euo pipefail
@@ -88,6 +90,26 @@ training_config() {
   _known=("${_known[@]##*/}")
   mapfile -t _known < <(printf '%s\n' "${_known[@]%.yaml}" | grep -vxE 'features|decode.*' | sort -u)
   usage_error "--model $model: ${_folders[1]#"$EGRET_ROOT/"} and the recipe have ${_known[*]}"
+}
+
+# larger_ngram FOLDER OPTION...: with --rescore-order, an n-gram of that order in FOLDER_rescore, by the options of
+# steps/train_ngram.py with which that of FOLDER was made.
+# shellcheck disable=SC2154  # the recipe declares the knob
+larger_ngram() {
+  if [[ -n $rescore_order ]]; then
+    "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$rescore_order" "${@:2}" --out "$1_rescore"
+  fi
+}
+
+# rescoring_with FOLDER: $rescoring, options of steps/decode.py; the share of the larger n-gram is chosen on dev.
+# shellcheck disable=SC2034,SC2154
+rescoring_with() {
+  rescoring=()
+  if [[ -n $rescore_order ]]; then
+    ((rescore_order > lm_order)) || usage_error "--rescore-order $rescore_order: must be above --lm-order ($lm_order)"
+    rescoring=(--rescore-lm "$1_rescore/G_${rescore_order}gram.safetensors" --rescore-scale 0 0.3 0.5 0.7 1)
+    rescoring+=(--first-lm "$1/G_${lm_order}gram.safetensors")
+  fi
 }
 
 # neural_lm_config: the configuration of $neural_lm, a YAML file or a name, the recipe's own before that of all recipes.

@@ -146,6 +146,7 @@ class Change:
             lattice, starts=starts, sources=sources, destinations=destinations, labels=lattice.labels[taken],
             words=lattice.words.take(taken), acoustic=lattice.acoustic[taken], graph=graph,
             owners=lattice.owners[taken], bounds=bounds, added=added,
+            before=lattice.graph[taken] if self.larger else None,
         )  # fmt: skip
         return changed, narrowed
 

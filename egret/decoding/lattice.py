@@ -8,7 +8,7 @@ algorithm").
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -38,6 +38,7 @@ class Lattice:
       bounds: the first arc of each layer, and A.
       passed_over: score of the frames of each utterance that were not searched, float64 [N].
       added: what hot words add to the score, float64 [A].
+      before: the scores of the graph that those of a larger n-gram took the place of, float64 [A], where they did.
     """
 
     starts: np.ndarray
@@ -51,6 +52,12 @@ class Lattice:
     bounds: np.ndarray
     passed_over: np.ndarray
     added: np.ndarray
+    before: np.ndarray | None = None
+
+    def shared(self, share: float) -> "Lattice":
+        """With so much of the larger n-gram's scores, and the rest of those that they took the place of."""
+        assert self.before is not None
+        return replace(self, graph=share * self.graph + (1 - share) * self.before, before=None)
 
     def weighed(self, graph_scale: float, word_score: float) -> np.ndarray:
         """The score of each arc, float64 [A]."""

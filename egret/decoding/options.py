@@ -34,7 +34,15 @@ LISTING = {
     "neural_lm_rescore",
 }
 AUTO, ALL = "auto", "all"
-AUTO_METHODS = ["ctc_greedy", "attention_beam", "hlg_1best"]  # of which auto takes those that the model has outputs for
+# Of which auto takes those that the model has outputs for, with the graph and the language models if they are given.
+AUTO_METHODS = [
+    "ctc_greedy",
+    "attention_beam",
+    "hlg_1best",
+    "lattice_rescore",
+    "attention_rescore",
+    "neural_lm_rescore",
+]
 
 
 @dataclass(kw_only=True)
@@ -162,7 +170,8 @@ class DecodeOptions(OutOptions):
     method: list[str] = option(
         ["ctc_greedy"],
         f"decoding methods: {', '.join(METHODS)}; all: every one that the model has outputs for, with the graph and "
-        f"the larger n-gram if they are given; auto: {', '.join(AUTO_METHODS)} of these",
+        f"the language models if they are given; auto: {', '.join(AUTO_METHODS)} of these, but of a model of lf_mmi not "
+        f"the first, which is of no use with it",
     )
     hlg: HlgOptions = group(HlgOptions)
     attention: AttentionOptions = group(AttentionOptions)
@@ -181,6 +190,13 @@ class DecodeOptions(OutOptions):
         "steps/train_ngram.py (stage 3)",
         default=None,
     )
+    rescore_scale: list[float] = option(
+        [1.0],
+        "lattice_rescore: share of the larger n-gram's scores, the rest is the first one's; several: the best on dev is "
+        "taken",
+        minimum=0,
+        maximum=1,
+    )
     word_times: bool = option(
         False, "give start and duration of each word in seconds, and how sure CTC is of it, in hyp.jsonl"
     )
@@ -196,7 +212,8 @@ class DecodeOptions(OutOptions):
             ("--prefix.lm", self.prefix.lm, "ctc_prefix_beam"),
             ("--prefix.hot-words", self.prefix.hot_words, "ctc_prefix_beam"),
         ]:
-            if value and not {method, ALL} & set(self.method):
+            also = {AUTO} if method in AUTO_METHODS else set()
+            if value and not {method, ALL, *also} & set(self.method):
                 raise UsageError(f"{name} is for --method {method}, which is not asked for")
         for name, given in [("hot-words", self.hlg.hot_words), ("searcher", self.hlg.searcher != "k2")]:
             if given and (not self.graph or set(self.method) <= WITHOUT_GRAPH):
@@ -206,5 +223,7 @@ class DecodeOptions(OutOptions):
                              f"several with {', '.join(sorted(LISTING))}")  # fmt: skip
         if self.neural_lm is None and self.nbest.neural_lm_scale != defaults(NbestOptions, "option")["neural_lm_scale"]:
             raise UsageError("--nbest.neural-lm-scale is the weight of --neural-lm, which is not given")
+        if self.rescore_lm is None and self.rescore_scale != defaults(DecodeOptions, "option")["rescore_scale"]:
+            raise UsageError("--rescore-scale is the share of --rescore-lm, which is not given")
         if self.rescore_lm and not self.graph:
             raise UsageError("--rescore-lm: there is no lattice to rescore without --graph")

@@ -66,7 +66,9 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
     context = Context(options, model, lang)
     searches: dict[str, Search] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
-    for method in methods(options, model):
+    # Training by the graph alone leaves it to the graph what follows what.
+    greedy = config.get("loss") != "lf_mmi" or config.get("ctc_share", 0) > 0
+    for method in methods(options, model, greedy):
         searches[method], settings[method] = make_search(method, context)
     normalise, kind = config.get("normalise", "global"), kind_trained_on(config)
     if options.word_times and model.head is None:

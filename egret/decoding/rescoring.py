@@ -130,7 +130,8 @@ def oracle_search(context: Context) -> Made:
 
 
 def lattice_search(context: Context) -> Made:
-    """The best path of the lattice with the scores of a larger n-gram.
+    """The best path of the lattice with the scores of a larger n-gram, or with a share of them and the rest of the
+    first one's: the two are interpolated log-linearly.
 
     Raises:
       EgretError: it is of other words than the lang folder has.
@@ -145,7 +146,8 @@ def lattice_search(context: Context) -> Made:
         lattice = lattices(context, encoded)
         changed, narrowed = encoded.kept.once("rescored", lambda: change(lattice, *first_pass(options.hlg)))
         keep = options.nbest.keep
-        found = best_paths(changed, params["graph_scale"], params["word_score"], max(keep, 1), options.hlg.output_beam)
+        found = best_paths(changed.shared(params["rescore_scale"]), params["graph_scale"], params["word_score"],
+                           max(keep, 1), options.hlg.output_beam)  # fmt: skip
         rows = [row_of(context, [by_graph(path, params) for path in paths], keep) for paths in found]
         if not all(found):  # without a path through the larger G; some may have none in the first pass either
             before = encoded.kept.once("first", lambda: best_paths(lattice, *first_pass(options.hlg)))
@@ -156,7 +158,8 @@ def lattice_search(context: Context) -> Made:
             rows[place]["narrowed"] = True
         return rows
 
-    return search, weights(options.hlg)
+    return search, [{**each, "rescore_scale": scale}
+                    for each in weights(options.hlg) for scale in options.rescore_scale]  # fmt: skip
 
 
 def attention_search(context: Context) -> Made:

@@ -68,10 +68,10 @@ def possible(options: DecodeOptions, model: JointModel, among: list[str] = AUTO_
     return [name for name in among if SEARCHES[name].needs <= there]
 
 
-def methods(options: DecodeOptions, model: JointModel) -> list[str]:
+def methods(options: DecodeOptions, model: JointModel, greedy: bool = True) -> list[str]:
     """Those that were asked for; instead of `all` every one that the model has outputs for, instead of `auto` those of
-    them that take little time."""
-    several = {AUTO: AUTO_METHODS, ALL: METHODS}
+    them that take little time, without greedy search where it is of no use."""
+    several = {AUTO: AUTO_METHODS if greedy or not options.graph else AUTO_METHODS[1:], ALL: METHODS}
     without_lattices = options.hlg.searcher != "k2"
     for name, among in several.items():
         if options.method == [name]:

@@ -12,6 +12,7 @@ lm=char               # one of: char word; what the n-gram counts
 segment=lexicon       # one of: lexicon jieba; where --lm word takes its words from
 lm_order=3            # order of the n-gram
 model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
+rescore_order=        # order of a larger n-gram of the same text, to rescore lattices with; empty: none
 neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
 lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
@@ -44,6 +45,7 @@ if [[ $lm == word ]]; then
   result+=/$words
 fi
 ngram=$data/lm_${unit}_$words
+rescoring_with "$ngram"
 graph=$data/graph_${unit}_${words}_${lm_order}gram
 neural=lm_${neural_lm##*/}
 neural=${neural%.y*ml}_${unit}_$words${tag:+_$tag}
@@ -98,8 +100,9 @@ if stage 2 "lang: characters, with --lm word also words, in units; what of dev a
 fi
 
 if stage 3 "graph: n-gram of the training transcripts' characters or words, G, HLG"; then
-  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$decode_lang" --segment "$cut" \
-    --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl --out "$ngram"
+  text=(--lang "$decode_lang" --segment "$cut" --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl)
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" "${text[@]}" --out "$ngram"
+  larger_ngram "$ngram" "${text[@]}"
   "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$decode_lang" \
     --grammar "$ngram/G_${lm_order}gram.safetensors" --out "$graph"
 fi
@@ -126,7 +129,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$decode_config" --experiment "$experiment" --lang "$decode_lang" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
-    "${decode_set[@]/#/--}" --out "$result/decode"
+    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$result/decode"
   "$steps/score.py" --decode "$result/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
     --normaliser mandarin
   if [[ $lm == char ]]; then

@@ -11,6 +11,7 @@ dev=seeded            # one of: seeded first100; whole speakers of both sexes, o
 unit=phone            # one of: phone char; of the lexicon
 model=                # tdnn, conformer, or a name in conf/models; empty: conformer_mmi, for char conformer, with --mini tdnn
 lm_order=3            # order of the n-gram
+rescore_order=        # order of a larger n-gram of the same text, to rescore lattices with; empty: none
 neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
 lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
@@ -23,6 +24,7 @@ else
 fi
 lang=$data/lang_$unit
 lm=$data/lm_$unit
+rescoring_with "$lm"
 graph=$data/graph_${unit}_${lm_order}gram
 experiment=$exp/${model}_$unit${tag:+_$tag}
 neural=lm_${neural_lm##*/}
@@ -54,8 +56,9 @@ if stage 2 "lang: the dictionary's words in phones with silence between them, or
 fi
 
 if stage 3 "graph: n-gram of the training transcripts, G, HLG"; then
-  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang" \
-    --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl --out "$lm"
+  text=(--lang "$lang" --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl)
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" "${text[@]}" --out "$lm"
+  larger_ngram "$lm" "${text[@]}"
   "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang" --grammar "$lm/G_${lm_order}gram.safetensors" \
     --out "$graph"
 fi
@@ -71,7 +74,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
-    "${decode_set[@]/#/--}" --out "$experiment/decode"
+    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "$features"/{dev,test}.jsonl

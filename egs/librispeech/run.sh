@@ -20,6 +20,8 @@ lm_mix=text           # one of: text interpolate; --lm-text alone, or mixed with
 lm_order=3            # order of the n-gram, also that of --arpa
 lm_prune=             # of an n-gram that is made: leave out those seen no more often, by order, as "0 0 1"
 model=                # a configuration: conformer, tdnn, or a name in conf/models; empty: conformer, with --mini tdnn
+rescore_order=        # order of a larger n-gram of the same text, or of --rescore-arpa, to rescore lattices with; empty: none
+rescore_arpa=         # the larger n-gram, such as the corpus's 4-gram.arpa.gz
 neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
 lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
@@ -33,7 +35,12 @@ fi
 if [[ -n $arpa && -n $lm_text ]]; then
   usage_error "--arpa is a model already; leave out --lm-text"
 fi
-refuse_missing lexicon arpa lm_text
+if [[ -n $arpa && -n $rescore_order && -z $rescore_arpa ]]; then
+  usage_error "--rescore-order with --arpa: say which model is the larger one, by --rescore-arpa"
+elif [[ -n $rescore_arpa && -z $rescore_order ]]; then
+  usage_error "--rescore-arpa: say its order, --rescore-order 4"
+fi
+refuse_missing lexicon arpa lm_text rescore_arpa
 choose_model
 read -ra train <<<"$train_parts"
 read -ra dev <<<"$dev_parts"
@@ -59,6 +66,7 @@ dev_features=("${dev_features[@]/%/.jsonl}") test_features=("${test_features[@]/
 lang=$data/lang_$unit
 [[ $unit != bpe ]] || lang+=_$vocab_size
 lm=$data/lm_${lang#*lang_}
+rescoring_with "$lm"
 graph=$data/graph_${lang#*lang_}_${lm_order}gram
 experiment=$exp/${model}_${lang#*lang_}${tag:+_$tag}
 neural=lm_${neural_lm##*/}
@@ -105,8 +113,10 @@ if stage 3 "graph: the n-gram given, or one of the text or of the training trans
     source+=(--prune "${counts[@]}")
   fi
   [[ -z $arpa ]] || source=(--arpa "$(resolve_path "$arpa")")
-  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang" "${source[@]}" \
-    --dev-cuts "${cuts[@]}" --out "$lm"
+  text=(--lang "$lang" "${source[@]}" --dev-cuts "${cuts[@]}")
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" "${text[@]}" --out "$lm"
+  [[ -z $rescore_arpa ]] || text=(--lang "$lang" --arpa "$(resolve_path "$rescore_arpa")" --dev-cuts "${cuts[@]}")
+  larger_ngram "$lm" "${text[@]}"
   "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang" --grammar "$lm/G_${lm_order}gram.safetensors" \
     --out "$graph"
 fi
@@ -126,7 +136,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
     --graph "$graph" --dev-cuts "${dev_features[@]}" --test-cuts "${test_features[@]}" \
-    "${decode_set[@]/#/--}" --out "$experiment/decode"
+    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "${cuts[@]}" --dev-part "${dev[@]}" --note "$note"
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "${dev_features[@]}" "${test_features[@]}"

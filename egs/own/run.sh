@@ -26,6 +26,7 @@ lm_text=              # text to train the n-gram on beside the transcripts, a se
 lm_mix=interpolate    # one of: interpolate pool; a model of each, the weight chosen on dev, or one of both together
 lm_order=3            # order of the n-gram
 model=                # tdnn, conformer, conformer_large or a name in conf/models; empty: by the hours of speech
+rescore_order=        # order of a larger n-gram of the same text, to rescore lattices with; empty: none
 neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
 lm_set=()             # NAME=VALUE of its configuration, repeatable
 seed=1                # of weights, batches and dropout
@@ -81,6 +82,7 @@ case $unit in
 esac
 lang_dir=$data/lang_$name
 lm=$data/lm_$name
+rescoring_with "$lm"
 graph=$data/graph_${name}_${lm_order}gram
 
 if stage 0 "corpus: read the lists, divide off dev and test, bring recordings to one rate and channel, write cuts"; then
@@ -137,9 +139,9 @@ if stage 3 "graph: n-gram of the training transcripts and of --lm-text, G, HLG";
     texts=(--other-text "$(resolve_path "$lm_text")")
     [[ $lm_mix == interpolate ]] || texts[0]=--text
   fi
-  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" --lang "$lang_dir" \
-    --cuts "$data/cuts/train.jsonl" "${texts[@]}" \
-    --dev-cuts "$data"/cuts/{dev,test}.jsonl --out "$lm"
+  texts+=(--lang "$lang_dir" --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl)
+  "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" "${texts[@]}" --out "$lm"
+  larger_ngram "$lm" "${texts[@]}"
   "$steps/compile_graph.py" --cmd "${graph_cmd[*]@Q}" --lang "$lang_dir" \
     --grammar "$lm/G_${lm_order}gram.safetensors" --out "$graph"
 fi
@@ -171,7 +173,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang_dir" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
-    "${decode_set[@]/#/--}" --out "$experiment/decode"
+    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang_dir" \
     --cuts "$features"/{dev,test}.jsonl
