@@ -12,15 +12,15 @@ from egret.alignment import long
 from egret.alignment.long import align_long, heard_in_chunks
 from egret.alignment.options import SegmentOptions
 from egret.alignment.segments import as_cut, divide
-from egret.alignment.topology import Topology, expand
-from egret.alignment.viterbi import align_batch
+from egret.graph.automaton import Automaton, expand
+from egret.graph.viterbi import align_batch
 from folders import make_experiment, make_lang
 from test_alignment import LEXICON, random_log_probs
 
 # The path
 
 
-def long_text(seed: int, words: int) -> Topology:
+def long_text(seed: int, words: int) -> Automaton:
     """Words of one to three tokens in two pronunciations, with optional silence between."""
     random = np.random.default_rng(seed)
     word = lambda: random.integers(1, 4, random.integers(1, 4)).tolist()  # noqa: E731
@@ -32,16 +32,16 @@ def long_text(seed: int, words: int) -> Topology:
 
 @pytest.mark.parametrize("frames", [1, 2, 17, 100, 150])
 def test_without_a_beam_the_path_is_the_best_one(frames: int):
-    topology = long_text(frames, frames // 6 + (frames > 1))
-    log_probs = random_log_probs(1, max(frames, topology.frames), 5)
-    [expected] = align_batch(log_probs[None], [len(log_probs)], [topology])
-    assert align_long(log_probs, topology) == expected
+    automaton = long_text(frames, frames // 6 + (frames > 1))
+    log_probs = random_log_probs(1, max(frames, automaton.frames), 5)
+    [expected] = align_batch(log_probs[None], [len(log_probs)], [automaton])
+    assert align_long(log_probs, automaton) == expected
 
 
 def test_a_beam_that_holds_the_best_path_changes_nothing():
-    topology = long_text(0, 30)
+    automaton = long_text(0, 30)
     log_probs = random_log_probs(1, 200, 5)
-    assert align_long(log_probs, topology, 40.0) == align_long(log_probs, topology)
+    assert align_long(log_probs, automaton, 40.0) == align_long(log_probs, automaton)
 
 
 def test_a_beam_saves_work(monkeypatch: pytest.MonkeyPatch):
@@ -54,18 +54,18 @@ def test_a_beam_saves_work(monkeypatch: pytest.MonkeyPatch):
         return found
 
     monkeypatch.setattr(long._Search, "step", counted)
-    topology, log_probs = long_text(0, 30), random_log_probs(1, 200, 5) * 3
-    align_long(log_probs, topology)
+    automaton, log_probs = long_text(0, 30), random_log_probs(1, 200, 5) * 3
+    align_long(log_probs, automaton)
     whole = sum(sizes)
     sizes.clear()
-    align_long(log_probs, topology, 10.0)
+    align_long(log_probs, automaton, 10.0)
     assert sum(sizes) < whole / 2
 
 
 def test_where_the_beam_leaves_no_path_it_is_widened():
-    topology = long_text(0, 30)
-    log_probs = random_log_probs(1, topology.frames, 5)  # not a frame to spare
-    assert align_long(log_probs, topology, 0.01) == align_long(log_probs, topology)
+    automaton = long_text(0, 30)
+    log_probs = random_log_probs(1, automaton.frames, 5)  # not a frame to spare
+    assert align_long(log_probs, automaton, 0.01) == align_long(log_probs, automaton)
 
 
 def test_a_text_without_probability_has_no_path():

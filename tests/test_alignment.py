@@ -12,9 +12,9 @@ from alignments import read_textgrid
 from egret.alignment.outputs import ctm, textgrid, textgrid_name
 from egret.alignment.text import Texts
 from egret.alignment.timed import Clock, timed
-from egret.alignment.topology import Topology, expand, plain
-from egret.alignment.viterbi import Alignment, align, align_batch
 from egret.base.errors import EgretError
+from egret.graph.automaton import Automaton, expand, plain
+from egret.graph.viterbi import Alignment, align, align_batch
 from egret.lang.lang import Lang
 from egret.lang.transcript import Transcripts
 from folders import make_lang, step_module
@@ -121,7 +121,7 @@ def test_a_word_that_nothing_stands_for_is_named(tmp_path: Path):
 # Many utterances at once
 
 
-def some_utterances() -> tuple[np.ndarray, list[int], list[Topology]]:
+def some_utterances() -> tuple[np.ndarray, list[int], list[Automaton]]:
     """Log probabilities [3, T, V] that end with anything, lengths, and automata of different sizes."""
     slots = [plain([1, 2, 1]), [[[], [3]], [[1], [2, 1], [1, 2, 3]], [[], [3]], [[1]]], plain([3])]
     log_probs = np.stack([random_log_probs(seed, 12) for seed in range(3)])
@@ -129,26 +129,26 @@ def some_utterances() -> tuple[np.ndarray, list[int], list[Topology]]:
 
 
 def test_the_padding_of_a_batch_changes_nothing():
-    log_probs, lengths, topologies = some_utterances()
-    together = align_batch(log_probs, lengths, topologies)
-    alone = [align_batch(log_probs[row : row + 1, :length], [length], [topologies[row]])[0]
+    log_probs, lengths, automata = some_utterances()
+    together = align_batch(log_probs, lengths, automata)
+    alone = [align_batch(log_probs[row : row + 1, :length], [length], [automata[row]])[0]
              for row, length in enumerate(lengths)]  # fmt: skip
     assert together == alone
 
 
 def test_what_lies_beyond_the_end_may_be_no_number():
-    log_probs, lengths, topologies = some_utterances()
-    expected = align_batch(log_probs, lengths, topologies)
+    log_probs, lengths, automata = some_utterances()
+    expected = align_batch(log_probs, lengths, automata)
     for row, length in enumerate(lengths):
         log_probs[row, length:] = np.nan
-    assert align_batch(log_probs, lengths, topologies) == expected
+    assert align_batch(log_probs, lengths, automata) == expected
 
 
 def test_one_without_a_path_does_not_disturb_the_others():
-    log_probs, lengths, topologies = some_utterances()
-    expected = align_batch(log_probs, lengths, topologies)
+    log_probs, lengths, automata = some_utterances()
+    expected = align_batch(log_probs, lengths, automata)
     log_probs[0, :, 2] = -np.inf
-    found = align_batch(log_probs, lengths, topologies)
+    found = align_batch(log_probs, lengths, automata)
     assert found[0].score == -np.inf
     assert found[1:] == expected[1:]
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from egret.alignment.viterbi import align
 from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
 from egret.corpus.cuts import spoken_of, write_cuts
+from egret.graph.viterbi import align
 from egret.lang.lang import Lang
 from egret.lang.lexicon import disambiguate
 from egret.lang.spelling import single

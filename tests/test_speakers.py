@@ -9,6 +9,7 @@ import torch
 
 from egret.base.errors import EgretError
 from egret.base.files import read_jsonl, write_jsonl
+from egret.decoding.options import DecodeOptions
 from egret.decoding.recognise import Recogniser, recognise
 from egret.decoding.search import Encoded
 from egret.features.batching import Inputs, load_batch
@@ -125,7 +126,7 @@ class TestNormalised:
         cuts, features = loaded(manifest, "global")
         assert all((each == load_features(row)).all() for row, each in zip(cuts, features, strict=True))
 
-    def test_decoding_gives_the_model_the_same_features(self, manifest: Path) -> None:
+    def test_decoding_gives_the_model_the_same_features(self, manifest: Path, tmp_path: Path) -> None:
         heard: list[torch.Tensor] = []
 
         class Model:
@@ -138,7 +139,9 @@ class TestNormalised:
         def search(encoded: Encoded, *_: Any) -> list[dict[str, Any]]:
             return [{"words": []} for _ in encoded.x]
 
-        recogniser = Recogniser(Model(), {"any": search}, {"any": [{}]}, 0.1, "speaker")  # type: ignore[arg-type]
+        options = DecodeOptions(out=tmp_path, experiment=tmp_path, lang=tmp_path, test_cuts=[manifest],
+                                max_duration=0.1)  # fmt: skip
+        recogniser = Recogniser(Model(), {"any": search}, {"any": [{}]}, options, "speaker")  # type: ignore[arg-type]
         recognise(recogniser, manifest, recogniser.settings)
         due = sorted(loaded(manifest, "speaker")[1], key=lambda each: -len(each))
         assert [each.numpy().tobytes() for each in heard] == [each.tobytes() for each in due]

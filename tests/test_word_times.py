@@ -32,9 +32,9 @@ def test_the_alignment_is_the_best_of_all_that_have_the_tokens(tmp_path, tokens)
     log_probs, lengths = random_log_probs(len(tokens), [5, 6], lang)
     for frames, length, spans in zip(log_probs, lengths, aligned(log_probs.numpy(), [5, 6], [tokens] * 2), strict=True):
         path = [0] * int(length)
-        for token, (first, end, mean) in zip(tokens, spans, strict=True):
-            path[first:end] = [token] * (end - first)
-            assert mean == pytest.approx(float(frames[first:end, token].mean()), abs=1e-5)
+        for token, span in zip(tokens, spans, strict=True):
+            path[span.start : span.end] = [token] * (span.end - span.start)
+            assert span.score == pytest.approx(float(frames[span.start : span.end, token].mean()), abs=1e-5)
         assert [token for token, _ in groupby(path) if token] == tokens
         score = sum(float(frame[token]) for frame, token in zip(frames[:length], path, strict=True))
         assert score == pytest.approx(tried(frames[:length].numpy(), tokens), abs=1e-4)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from egret.alignment.topology import Topology
-from egret.alignment.viterbi import Alignment, alignment
 from egret.base.log import log, progress
+from egret.graph.automaton import Automaton
+from egret.graph.viterbi import Alignment, alignment
 from egret.models.model import JointModel
 
 WIDER = 4.0  # how much the beam grows where it has left no path
@@ -48,8 +48,8 @@ def heard_in_chunks(
     return np.concatenate(found)
 
 
-def align_long(log_probs: np.ndarray, topology: Topology, beam: float = math.inf) -> Alignment:
-    """The most probable path of one utterance, as `egret.alignment.viterbi.align_batch` finds it.
+def align_long(log_probs: np.ndarray, automaton: Automaton, beam: float = math.inf) -> Alignment:
+    """The most probable path of one utterance, as `egret.graph.viterbi.align_batch` finds it.
 
     States are kept in one window, outside which all are worse than the best by more than the beam. Of the scores of
     paths only those at the beginning of each of the square root of T blocks of frames are remembered; those within
@@ -60,7 +60,7 @@ def align_long(log_probs: np.ndarray, topology: Topology, beam: float = math.inf
       beam: natural logarithm; infinite: the path is surely the best.
     """
     while True:
-        found = _align(log_probs, topology, beam)
+        found = _align(log_probs, automaton, beam)
         if found.score > -np.inf or beam == math.inf:
             return found
         beam = beam * WIDER if beam < 1e5 else math.inf
@@ -70,30 +70,30 @@ def align_long(log_probs: np.ndarray, topology: Topology, beam: float = math.inf
 class _Search:
     """Scores of the best path into each state of a window, frame by frame."""
 
-    def __init__(self, log_probs: np.ndarray, topology: Topology, beam: float) -> None:
-        self.log_probs, self.topology, self.beam = log_probs, topology, beam
-        states = len(topology.labels)
+    def __init__(self, log_probs: np.ndarray, automaton: Automaton, beam: float) -> None:
+        self.log_probs, self.automaton, self.beam = log_probs, automaton, beam
+        states = len(automaton.labels)
         self.scores = np.full(states, -np.inf)  # of the frame before, outside of the window never reached
-        destinations = np.repeat(np.arange(states), np.diff(topology.splits))
+        destinations = np.repeat(np.arange(states), np.diff(automaton.splits))
         farthest = np.zeros(states, dtype=np.int64)
-        np.maximum.at(farthest, topology.sources, destinations)
+        np.maximum.at(farthest, automaton.sources, destinations)
         self.reach = np.maximum.accumulate(farthest) + 1
 
     def start(self) -> tuple[int, np.ndarray]:
         """The window at the first frame: its first state, and the scores of it and those after it."""
-        emitted = self.log_probs[0, self.topology.labels].astype(np.float64)
-        return self._pruned(0, np.where(self.topology.starts, emitted, -np.inf))
+        emitted = self.log_probs[0, self.automaton.labels].astype(np.float64)
+        return self._pruned(0, np.where(self.automaton.starts, emitted, -np.inf))
 
     def step(self, frame: int, low: int, window: np.ndarray) -> tuple[int, np.ndarray]:
         """The window at a frame, from that at the one before."""
         high = low + len(window)
         end = int(self.reach[high - 1])
-        splits = self.topology.splits[low : end + 1]
+        splits = self.automaton.splits[low : end + 1]
         self.scores[low:high] = window
-        entered = self.scores[self.topology.sources[splits[0] : splits[-1]]]
+        entered = self.scores[self.automaton.sources[splits[0] : splits[-1]]]
         self.scores[low:high] = -np.inf
         best = np.maximum.reduceat(entered, splits[:-1] - splits[0])
-        return self._pruned(low, best + self.log_probs[frame, self.topology.labels[low:end]])
+        return self._pruned(low, best + self.log_probs[frame, self.automaton.labels[low:end]])
 
     def _pruned(self, low: int, scores: np.ndarray) -> tuple[int, np.ndarray]:
         alive = np.flatnonzero(scores > scores.max() - self.beam)
@@ -109,15 +109,15 @@ class _Search:
             yield low, window
 
 
-def _align(log_probs: np.ndarray, topology: Topology, beam: float) -> Alignment:
+def _align(log_probs: np.ndarray, automaton: Automaton, beam: float) -> Alignment:
     frames = len(log_probs)
     block = math.isqrt(frames - 1) + 1
-    search = _Search(log_probs, topology, beam)
+    search = _Search(log_probs, automaton, beam)
     kept = []
     for frame, (low, window) in enumerate(search.windows(0, frames, *search.start())):
         if frame % block == 0:
             kept.append((low, window))
-    ends = topology.ends[(topology.ends >= low) & (topology.ends < low + len(window))]
+    ends = automaton.ends[(automaton.ends >= low) & (automaton.ends < low + len(window))]
     if not len(ends) or window[ends - low].max() == -np.inf:
         return Alignment([], -np.inf)
     state = int(ends[window[ends - low].argmax()])
@@ -130,8 +130,8 @@ def _align(log_probs: np.ndarray, topology: Topology, beam: float) -> Alignment:
         for frame in range(last - 1, first - 1, -1):
             if frame < frames - 1:  # `state` is that of the frame after
                 low, window = windows[frame - first]
-                entered = topology.entered(state)
+                entered = automaton.entered(state)
                 entered = entered[(entered >= low) & (entered < low + len(window))]
                 state = int(entered[window[entered - low].argmax()])
             path[frame] = state
-    return alignment(path, topology, log_probs, score)
+    return alignment(path, automaton, log_probs, score)

@@ -16,15 +16,15 @@ from egret.alignment.long import align_long, heard_in_chunks
 from egret.alignment.options import AlignOptions
 from egret.alignment.text import Text, Texts
 from egret.alignment.timed import Clock, timed
-from egret.alignment.topology import Topology, expand
-from egret.alignment.viterbi import Alignment, align_batch
 from egret.base.errors import EgretError
 from egret.base.log import log, progress
 from egret.corpus.cuts import Cut, distinct_cuts
 from egret.decoding.recognise import batches, inputs_of, refuse_other_units, refuse_unfit
 from egret.features.batching import load_batch
 from egret.features.made import kind_trained_on
-from egret.graph.topology import is_modified
+from egret.graph.automaton import Automaton, expand
+from egret.graph.topology import was_modified
+from egret.graph.viterbi import Alignment, align_batch
 from egret.lang.lang import Lang
 from egret.models.files import load_model
 from egret.training.survey import transcript
@@ -48,7 +48,7 @@ class Due:
 
     cut: Cut
     text: Text
-    topology: Topology
+    automaton: Automaton
 
 
 class Aligner:
@@ -72,8 +72,7 @@ class Aligner:
         self.texts = Texts(self.lang)
         self.kind = kind_trained_on(config)
         self.inputs = inputs_of(self.model, config.get("normalise", "global"), [options.cuts])
-        graphs = config.get("loss") in ("ctc_graph", "lf_mmi")  # PyTorch's CTC has the standard topology only
-        self.modified = graphs and is_modified(config.get("topology", "auto"), len(self.lang.units))
+        self.modified = was_modified(config, len(self.lang.units))
         self.stride = math.prod(self.model.encoder.strides)
         self.total = sum(1 for _ in distinct_cuts(options.cuts))
         self.speech = self.in_model = self.in_alignment = 0.0
@@ -128,11 +127,11 @@ class Aligner:
             text = self.texts.read(said, spoken)
         except EgretError as error:
             return Rejected("spoken units of other words", str(error))
-        topology = expand(text.slots, self.modified)
+        automaton = expand(text.slots, self.modified)
         frames = self.model.output_frames(cut["features"]["num_frames"])
-        if frames < topology.frames:
-            return Rejected("too short for CTC", f"{frames} frames for {topology.frames} tokens and repeats")
-        return Due(cut, text, topology)
+        if frames < automaton.frames:
+            return Rejected("too short for CTC", f"{frames} frames for {automaton.frames} tokens and repeats")
+        return Due(cut, text, automaton)
 
     @torch.no_grad()
     def _heard(self, due: Sequence[Due]) -> tuple[np.ndarray, list[int]]:
@@ -147,11 +146,11 @@ class Aligner:
         values = [each[:length] for each, length in zip(log_probs, lengths, strict=True)]
         for each, heard in zip(due, values, strict=True):
             refuse_no_numbers(each.cut, heard)
-        topologies = [each.topology for each in due]
-        if log_probs.shape[1] * sum(len(each.labels) for each in topologies) > TRELLIS:
-            found = [align_long(each, topology) for each, topology in zip(values, topologies, strict=True)]
+        automata = [each.automaton for each in due]
+        if log_probs.shape[1] * sum(len(each.labels) for each in automata) > TRELLIS:
+            found = [align_long(each, automaton) for each, automaton in zip(values, automata, strict=True)]
         else:
-            found = align_batch(log_probs, lengths, topologies)
+            found = align_batch(log_probs, lengths, automata)
         rows = list(map(self._row, due, found, values))
         self.in_alignment += time.monotonic() - begun
         return rows
@@ -167,7 +166,7 @@ class Aligner:
         log_probs = heard_in_chunks(self.model, features, chunk, overlap, at_once, f"hearing {cut['id']}")
         refuse_no_numbers(cut, log_probs)
         heard = time.monotonic()
-        row = self._row(due, align_long(log_probs, due.topology, options.beam), log_probs)
+        row = self._row(due, align_long(log_probs, due.automaton, options.beam), log_probs)
         self.in_model += heard - begun
         self.in_alignment += time.monotonic() - heard
         return row

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from egret.alignment.text import NO_WORD, Text
-from egret.alignment.topology import BLANK
-from egret.alignment.viterbi import Alignment, Span
+from egret.graph.automaton import BLANK
+from egret.graph.viterbi import Alignment, Span
 from egret.lang.lang import Lang
 
 

@@ -170,8 +170,8 @@ class DecodeOptions(OutOptions):
     method: list[str] = option(
         ["ctc_greedy"],
         f"decoding methods: {', '.join(METHODS)}; all: every one that the model has outputs for, with the graph and "
-        f"the language models if they are given; auto: {', '.join(AUTO_METHODS)} of these, but of a model of lf_mmi not "
-        f"the first, which is of no use with it",
+        f"the language models if they are given; auto: {', '.join(AUTO_METHODS)} of these, but of a model of lf_mmi "
+        f"not the first, which is of no use with it",
     )
     hlg: HlgOptions = group(HlgOptions)
     attention: AttentionOptions = group(AttentionOptions)
@@ -192,8 +192,8 @@ class DecodeOptions(OutOptions):
     )
     rescore_scale: list[float] = option(
         [1.0],
-        "lattice_rescore: share of the larger n-gram's scores, the rest is the first one's; several: the best on dev is "
-        "taken",
+        "lattice_rescore: share of the larger n-gram's scores, the rest is the first one's; several: the best on dev "
+        "is taken",
         minimum=0,
         maximum=1,
     )

@@ -24,6 +24,7 @@ from egret.features.batching import Inputs, load_batch
 from egret.features.extractor import name_of
 from egret.features.made import kind_trained_on
 from egret.features.normalise import Kind, make_normaliser
+from egret.graph.topology import was_modified
 from egret.lang.lang import Lang
 from egret.models.files import load_model
 from egret.models.model import JointModel
@@ -74,7 +75,7 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
     if options.word_times and model.head is None:
         raise UsageError(f"--word-times: the model in {options.experiment} has no CTC, by which words are found in "
                          f"time; leave it out, or train with CTC (--model.ctc-weight)")  # fmt: skip
-    times = WordTimes(lang) if options.word_times else None
+    times = WordTimes(lang, was_modified(config, len(lang.units))) if options.word_times else None
     return Recogniser(model, searches, settings, options, normalise, kind, times)
 
 

@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 
 from egret.decoding.search import Encoded
+from egret.graph.automaton import expand, plain
+from egret.graph.viterbi import Span, align_batch
 from egret.lang.bpe import BEGIN
 from egret.lang.lang import Lang
 from egret.lang.lexicon import read_lexicon
 from egret.lang.spelling import Pronounced
 from egret.lang.symbols import SPECIAL_TOKENS
-from egret.models.decoder import BLANK
-
-Span = tuple[int, int, float]  # the first frame of a token, the one after its last, and the mean log probability
 
 
 class WordTimes:
     """Finds the words of hypotheses in their tokens, and these in CTC's frames."""
 
-    def __init__(self, lang: Lang) -> None:
-        self.lang = lang
+    def __init__(self, lang: Lang, modified: bool = False) -> None:
+        """`modified`: the model was trained by k2's modified topology, which wants no blank between equal tokens."""
+        self.lang, self.modified = lang, modified
         self.pronunciations: dict[str, list[list[str]]] = {}
         if isinstance(lang.spelling, Pronounced):
             for word, names in read_lexicon(lang.folder / "lexicon.txt", literal=True):
@@ -38,15 +38,17 @@ class WordTimes:
         """
         log_probs, lengths = encoded.ctc
         tokens = [[self.lang.tokens[name] for name in row["tokens"]] for row in hypotheses]
-        for row, spans in zip(hypotheses, aligned(log_probs.numpy(), lengths.tolist(), tokens), strict=True):
+        for row, spans in zip(
+            hypotheses, aligned(log_probs.numpy(), lengths.tolist(), tokens, self.modified), strict=True
+        ):
             ranges = None if spans is None else self.ranges(row["tokens"], row["words"])
             if spans is None or ranges is None:
                 row["untimed"] = True
                 continue
             said = [spans[first:end] for first, end in ranges]
-            row["times"] = [[round(word[0][0] * frame, 3), round((word[-1][1] - word[0][0]) * frame, 3)]
+            row["times"] = [[round(word[0].start * frame, 3), round((word[-1].end - word[0].start) * frame, 3)]
                             for word in said]  # fmt: skip
-            row["confidence"] = [round(math.exp(sum(span[2] for span in word) / len(word)), 4) for word in said]
+            row["confidence"] = [round(math.exp(sum(span.score for span in word) / len(word)), 4) for word in said]
 
     def ranges(self, names: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]] | None:
         """The first token of each word and the one after its last; None: these tokens do not make these words."""
@@ -102,51 +104,20 @@ class WordTimes:
         return found[::-1]
 
 
-def aligned(log_probs: np.ndarray, lengths: Sequence[int], targets: Sequence[Sequence[int]]) -> list[list[Span] | None]:
+def aligned(
+    log_probs: np.ndarray, lengths: Sequence[int], targets: Sequence[Sequence[int]], modified: bool = False
+) -> list[list[Span] | None]:
     """The tokens of each utterance in the most probable CTC path that has them; None: there is no such path.
 
     Args:
       log_probs: [N, T, V] of lengths [N].
+      modified: by k2's modified topology.
     """
-    if not len(targets):
-        return []
-    # Blanks stand in the even states, tokens in the odd ones (Graves et al. 2006, section 4.1).
-    states = 2 * max(map(len, targets)) + 1
-    labels = np.full((len(targets), states), BLANK)
-    for row, tokens in zip(labels, targets, strict=True):
-        row[1 : 2 * len(tokens) : 2] = tokens
-    skips = np.zeros(labels.shape, bool)  # whether a state is entered from the one before the last, too
-    skips[:, 3::2] = labels[:, 3::2] != labels[:, 1:-2:2]
-    emitted = np.take_along_axis(log_probs, np.repeat(labels[:, None], log_probs.shape[1], axis=1), axis=2)
-    best = np.full((len(targets), states + 2), -np.inf)  # with two places before the first
-    came = np.zeros(emitted.shape, np.int8)
-    best[:, 2:4] = emitted[:, 0, :2]
-    ends = best[:, 2:].copy()  # at the last frame of each utterance
-    frames = np.array(lengths)
-    for frame in range(1, log_probs.shape[1]):
-        ways = np.stack([best[:, 2:], best[:, 1:-1], np.where(skips, best[:, :-2], -np.inf)])
-        came[:, frame] = ways.argmax(axis=0)
-        best[:, 2:] = ways.max(axis=0) + emitted[:, frame]
-        ends[frames > frame] = best[frames > frame, 2:]
-    return [
-        _spans(ends[row], came[row], emitted[row], length, len(tokens)) if length else None
-        for row, (length, tokens) in enumerate(zip(lengths, targets, strict=True))
-    ]
-
-
-def _spans(ends: np.ndarray, came: np.ndarray, emitted: np.ndarray, length: int, count: int) -> list[Span] | None:
-    """Of `count` tokens in an utterance of so many frames, from the scores [S] of the paths that end in each state."""
-    last = 2 * count
-    state = last - 1 if count and ends[last - 1] > ends[last] else last
-    if not np.isfinite(ends[state]):
-        return None
-    path = np.zeros(length, np.int64)
-    for frame in range(length - 1, -1, -1):
-        path[frame] = state
-        state -= int(came[frame, state])
-    spans = []
-    for token in range(count):
-        frames = np.flatnonzero(path == 2 * token + 1)
-        first, end = int(frames[0]), int(frames[-1]) + 1
-        spans.append((first, end, float(emitted[first:end, 2 * token + 1].mean())))
+    automata = [expand(plain(tokens), modified) for tokens in targets]
+    fits = [row for row, found in enumerate(automata) if lengths[row] >= max(1, found.frames)]
+    spans: list[list[Span] | None] = [None] * len(automata)
+    if fits:
+        paths = align_batch(log_probs[fits], [lengths[row] for row in fits], [automata[row] for row in fits])
+        for row, path in zip(fits, paths, strict=True):
+            spans[row] = path.spans if np.isfinite(path.score) else None
     return spans

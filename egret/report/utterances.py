@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from egret.alignment.topology import BLANK, plain
-from egret.alignment.viterbi import Alignment, Span, align
 from egret.base.errors import EgretError
 from egret.corpus.cuts import spoken_of
 from egret.features.batching import STORED, Inputs, load_batch
+from egret.graph.automaton import BLANK, plain
+from egret.graph.viterbi import Alignment, Span, align
 from egret.lang.lang import Lang
 from egret.lang.transcript import Transcripts
 from egret.models.model import JointModel

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from egret.alignment.topology import BLANK, Topology, expand
 from egret.base.errors import EgretError
+from egret.graph.automaton import BLANK, Automaton, expand
 from egret.lang.transcript import Slot
 
 
@@ -40,19 +40,19 @@ def align(log_probs: np.ndarray, slots: Sequence[Slot]) -> Alignment:
       EgretError: there are fewer frames than the tokens need (one for each, and a blank between two equal ones), or
         the path has no probability.
     """
-    topology = expand(slots)
-    if len(log_probs) < topology.frames:
+    automaton = expand(slots)
+    if len(log_probs) < automaton.frames:
         raise EgretError(f"too short to align: {len(log_probs)} frames, the tokens and their repeats need "
-                         f"{topology.frames}")  # fmt: skip
+                         f"{automaton.frames}")  # fmt: skip
     if not len(log_probs):
         return Alignment([], 0.0)
-    [found] = align_batch(log_probs[None], [len(log_probs)], [topology])
+    [found] = align_batch(log_probs[None], [len(log_probs)], [automaton])
     if found.score == -np.inf:
         raise EgretError("cannot be aligned: the model gives its tokens no probability")
     return found
 
 
-def align_batch(log_probs: np.ndarray, lengths: Sequence[int], topologies: Sequence[Topology]) -> list[Alignment]:
+def align_batch(log_probs: np.ndarray, lengths: Sequence[int], automata: Sequence[Automaton]) -> list[Alignment]:
     """The most probable path of each utterance through its automaton; a score of -inf where there is none.
 
     The automata are walked as one, so that a frame costs a few operations whatever the number of utterances.
@@ -60,15 +60,15 @@ def align_batch(log_probs: np.ndarray, lengths: Sequence[int], topologies: Seque
     Args:
       log_probs: float [N, T, V], anything beyond an utterance's end.
       lengths: N frames, at least 1.
-      topologies: N of them.
+      automata: N of them.
     """
-    firsts = np.cumsum([0, *(len(found.labels) for found in topologies)])  # states of the automaton of all
-    sources = np.concatenate([found.sources + first for found, first in zip(topologies, firsts[:-1], strict=True)])
-    begins = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(found.splits) for found in topologies]))])[:-1]
-    starts = np.concatenate([found.starts for found in topologies])
+    firsts = np.cumsum([0, *(len(found.labels) for found in automata)])  # states of the automaton of all
+    sources = np.concatenate([found.sources + first for found, first in zip(automata, firsts[:-1], strict=True)])
+    begins = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(found.splits) for found in automata]))])[:-1]
+    starts = np.concatenate([found.starts for found in automata])
     _, frames, tokens = log_probs.shape
     values = log_probs.reshape(-1)
-    emitted = np.concatenate([row * frames * tokens + found.labels for row, found in enumerate(topologies)])
+    emitted = np.concatenate([row * frames * tokens + found.labels for row, found in enumerate(automata)])
     scores = np.empty((max(lengths), len(starts)))
     scores[0] = np.where(starts, values[emitted], -np.inf)
     for frame in range(1, len(scores)):
@@ -76,22 +76,22 @@ def align_batch(log_probs: np.ndarray, lengths: Sequence[int], topologies: Seque
         scores[frame] += values[emitted + frame * tokens]
     return [
         _traced(scores[:length, first : first + len(found.labels)], found, log_probs[row])
-        for row, (length, first, found) in enumerate(zip(lengths, firsts[:-1], topologies, strict=True))
+        for row, (length, first, found) in enumerate(zip(lengths, firsts[:-1], automata, strict=True))
     ]
 
 
-def _traced(scores: np.ndarray, topology: Topology, log_probs: np.ndarray) -> Alignment:
+def _traced(scores: np.ndarray, automaton: Automaton, log_probs: np.ndarray) -> Alignment:
     """The best path by the scores [T, S] of the best ones into each state."""
-    state = int(topology.ends[scores[-1, topology.ends].argmax()])
+    state = int(automaton.ends[scores[-1, automaton.ends].argmax()])
     path = np.empty(len(scores), dtype=np.int64)
     path[-1] = state
     for frame in range(len(scores) - 2, -1, -1):
-        entered = topology.entered(state)
+        entered = automaton.entered(state)
         state = path[frame] = int(entered[scores[frame, entered].argmax()])
-    return alignment(path, topology, log_probs, float(scores[-1, path[-1]]))
+    return alignment(path, automaton, log_probs, float(scores[-1, path[-1]]))
 
 
-def alignment(path: np.ndarray, topology: Topology, log_probs: np.ndarray, score: float) -> Alignment:
+def alignment(path: np.ndarray, automaton: Automaton, log_probs: np.ndarray, score: float) -> Alignment:
     """The tokens along a path of states [T], with their log probabilities out of [T, V]."""
     if score == -np.inf:
         return Alignment([], score)
@@ -99,8 +99,8 @@ def alignment(path: np.ndarray, topology: Topology, log_probs: np.ndarray, score
     spans = []
     for first, end in pairwise(edges):
         state = path[first]
-        if topology.labels[state] != BLANK:
-            token = int(topology.labels[state])
+        if automaton.labels[state] != BLANK:
+            token = int(automaton.labels[state])
             mean = float(log_probs[first:end, token].mean(dtype=np.float64))
-            spans.append(Span(token, first, end, mean, int(topology.slots[state])))
+            spans.append(Span(token, first, end, mean, int(automaton.slots[state])))
     return Alignment(spans, score)

@@ -17,7 +17,7 @@ NOWHERE = -1  # before the first frame; of blanks, in no slot
 
 
 @dataclass(frozen=True)
-class Topology:
+class Automaton:
     """States of the CTC automaton, sorted so that each but for its loop is entered from earlier ones only.
 
     Attributes:
@@ -48,7 +48,7 @@ def plain(tokens: Sequence[int]) -> list[Slot]:
     return [[[token]] for token in tokens]
 
 
-def expand(slots: Sequence[Slot], modified: bool = False) -> Topology:
+def expand(slots: Sequence[Slot], modified: bool = False) -> Automaton:
     """A state for each token, in which it lasts, and one for the blank after it (after the last token of a slot one for
     all alternatives); blanks may be left out between different tokens. State 0 is the blank that may come first.
 
@@ -88,4 +88,4 @@ def expand(slots: Sequence[Slot], modified: bool = False) -> Topology:
     ends = np.array([state for state in reached if state != NOWHERE])
     fewest = min(depth[state] for state in reached)
     arcs = np.array(list(chain.from_iterable(sources)))
-    return Topology(np.array(labels), np.array(places), arcs, splits, starts, ends, fewest)
+    return Automaton(np.array(labels), np.array(places), arcs, splits, starts, ends, fewest)
