@@ -12,7 +12,7 @@ def run(options: AlignOptions) -> Outcome:
     from egret.alignment.run import Aligner
 
     aligner = Aligner(options)
-    files = Files(options)
+    files = Files(options, aligner.lang.spoken)
     with files.open():
         for cut, row in aligner.align():
             files.add(cut, row)

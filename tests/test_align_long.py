@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from egret.alignment import long
+from egret.alignment.leave import Files
 from egret.alignment.long import align_long, heard_in_chunks
-from egret.alignment.options import SegmentOptions
+from egret.alignment.options import AlignOptions, SegmentOptions
 from egret.alignment.segments import as_cut, divide
 from egret.graph.automaton import Automaton, expand
 from egret.graph.viterbi import align_batch
@@ -158,3 +159,19 @@ def test_lhotse_reads_a_segment(tmp_path: Path):
         ("w0", 0.2, 1.2), ("w1", 1.7, 2.2)
     ]  # fmt: skip
     assert read.custom["confidence"] == 0.999
+    assert said.custom is None
+
+
+def test_a_segment_says_which_units_were_spoken_in_it(tmp_path: Path):
+    files = Files(AlignOptions(experiment=tmp_path, lang=tmp_path, cuts=tmp_path, out=tmp_path, long=True,
+                               segment=SegmentOptions(max_seconds=10)), "syllables")  # fmt: skip
+    supervision = {"id": "tape", "start": 0, "text": "一 行", "custom": {"syllables": "yi1 hang2"}}
+    recording = {"id": "tape", "sampling_rate": 16000, "num_samples": 640000, "duration": 40.0}
+    cut = {"id": "tape", "start": 0.0, "duration": 40.0, "channel": 0, "supervisions": [supervision],
+           "recording": recording}  # fmt: skip
+    words = words_at((1, 2), (30, 31))
+    tokens = [{"token": "yi1", "word": 0}, {"token": "SIL", "word": None}, {"token": "hang2", "word": 1}]
+    files._cut_up(cut, {"words": words, "tokens": tokens})
+    assert [each["supervisions"][0]["custom"] for each in files.segments] == [
+        {"syllables": "yi1"}, {"syllables": "hang2"}
+    ]  # fmt: skip

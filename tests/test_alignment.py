@@ -121,6 +121,13 @@ def test_a_word_that_nothing_stands_for_is_named(tmp_path: Path):
 # Many utterances at once
 
 
+def test_a_text_is_aligned_by_the_modified_topology_where_that_is_asked_for():
+    log_probs = np.log(np.array([[0.1, 0.9], [0.2, 0.8]], np.float32))
+    with pytest.raises(EgretError, match="too short to align"):
+        align(log_probs, plain([1, 1]))
+    assert [span.token for span in align(log_probs, plain([1, 1]), modified=True).spans] == [1, 1]
+
+
 def some_utterances() -> tuple[np.ndarray, list[int], list[Automaton]]:
     """Log probabilities [3, T, V] that end with anything, lengths, and automata of different sizes."""
     slots = [plain([1, 2, 1]), [[[], [3]], [[1], [2, 1], [1, 2, 3]], [[], [3]], [[1]]], plain([3])]

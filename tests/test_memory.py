@@ -3,8 +3,11 @@
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from egret.base import memory
 
 PROGRAM = """
 import resource, sys, numpy
@@ -56,3 +59,19 @@ print(libc.mallinfo2().uordblks - before)
 def test_batches_of_ever_new_shapes_do_not_fill_the_heap_with_kernels():
     done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1_000_000  # those of 400 shapes would take 5 MB
+
+
+def test_what_files_are_cached_in_a_control_group_is_free(tmp_path: Path, monkeypatch):
+    for name, text in [
+        ("memory.max", "1000\n"),
+        ("memory.current", "900\n"),
+        ("memory.stat", "anon 300\ninactive_file 500\nactive_file 60\n"),
+    ]:
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(memory, "CGROUP", [(tmp_path, *memory.CGROUP[0][1:])])
+    assert memory.available() == 660
+    (tmp_path / "memory.max").write_text("max\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    assert memory.available() is None
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 7 kB\n")
+    assert memory.available() == 7 * 1024

@@ -286,6 +286,15 @@ def test_with_the_same_g_nothing_changes(tmp_path, lang):
     )
 
 
+def test_a_batch_without_any_path_has_none_afterwards(tmp_path, lang):
+    larger, _ = make_grammar(tmp_path, lang, seed=5)
+    none = np.zeros(0, np.int64)
+    lattice = make_lattice(np.array([-1, -1]), none, none, none, random_lattice(5).words.take(none), np.zeros(0),
+                           np.zeros(0), none)  # fmt: skip
+    changed, _ = Change(larger)(lattice)
+    assert best_paths(changed.shared(0.5), 1.0, 0.0) == [[], []]
+
+
 def test_what_the_larger_g_has_no_sentence_for_has_no_path(tmp_path, lang):
     only_a = arcs.from_rows([(0, 0, 1, 1, -0.5), (0, 1, -1, -1, -0.1)], final=1)
     lattice = random_lattice(6)

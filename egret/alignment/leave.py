@@ -14,7 +14,7 @@ from egret.alignment.run import Rejected, refuse_many
 from egret.alignment.segments import as_cut, divide
 from egret.base.files import atomic_open, atomic_path, write_jsonl, write_text
 from egret.base.log import log
-from egret.corpus.cuts import Cut, write_cuts
+from egret.corpus.cuts import Cut, spoken_of, write_cuts
 
 
 class Files:
@@ -27,8 +27,9 @@ class Files:
       segments: cuts.
     """
 
-    def __init__(self, options: AlignOptions) -> None:
-        self.options, self.out = options, options.out
+    def __init__(self, options: AlignOptions, spoken: str = "") -> None:
+        """`spoken`: the field of a supervision's `custom` that says which units were spoken; empty: none does."""
+        self.options, self.out, self.spoken = options, options.out, spoken
         self.rejected: list[dict[str, str]] = []
         self.left_out: list[dict[str, str]] = []
         self.ranked: list[tuple[str, float, str, str]] = []
@@ -74,7 +75,7 @@ class Files:
             # Without waiting for the disk, as atomic files do: the folder is what appears when it is whole.
             (self.grids / textgrid_name(cut["id"])).write_text(textgrid(row, cut["duration"]), encoding="utf-8")
         if self.options.long:
-            self._cut_up(cut, row["words"])
+            self._cut_up(cut, row)
         else:
             self._rank(cut["id"], row["words"])
 
@@ -83,11 +84,15 @@ class Files:
         text = " ".join(word["word"] for word in words)
         self.ranked.append((name, worst["agreement"], worst["word"], text))
 
-    def _cut_up(self, cut: Cut, words: list[dict[str, Any]]) -> None:
-        options = self.options.segment
+    def _cut_up(self, cut: Cut, row: dict[str, Any]) -> None:
+        options, words = self.options.segment, row["words"]
         for number, segment in enumerate(divide(words, cut["duration"], options), 1):
             said = words[segment.first : segment.last]
-            made = as_cut(cut, number, segment, said)
+            custom = {}
+            if spoken_of(cut, self.spoken):  # the tokens are what was spoken then
+                of_words = range(segment.first, segment.last)
+                custom = {self.spoken: " ".join(each["token"] for each in row["tokens"] if each["word"] in of_words)}
+            made = as_cut(cut, number, segment, said, custom)
             self._rank(made["id"], said)
             fault = None
             if made["duration"] > options.max_seconds:

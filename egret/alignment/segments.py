@@ -69,8 +69,11 @@ def _cost(pause: float, enough: float) -> float:
     return NEW + NO_PAUSE * max(0.0, 1 - pause / enough) - LONG_PAUSE * min(pause, 1.0)
 
 
-def as_cut(cut: dict[str, Any], number: int, segment: Segment, words: Sequence[Word]) -> dict[str, Any]:
-    """A segment of a cut as a Lhotse MonoCut; `words` are its own. It has no features: stage 1 makes them.
+def as_cut(
+    cut: dict[str, Any], number: int, segment: Segment, words: Sequence[Word], custom: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """A segment of a cut as a Lhotse MonoCut; `words` are its own, and `custom` what its supervision says besides. It
+    has no features: stage 1 makes them.
 
     Times in it are from its own beginning, and the words are the supervision's alignment.
     """
@@ -89,6 +92,7 @@ def as_cut(cut: dict[str, Any], number: int, segment: Segment, words: Sequence[W
         "text": " ".join(word["word"] for word in words),
         **about,
         "alignment": {"word": said},
+        **({"custom": custom} if custom else {}),
     }
     return {
         "id": name,

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from egret.base.log import log
 
+# Of a control group: the limit, what is used of it, and the names in memory.stat of the files' cache in that.
 CGROUP = [
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
-]
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", ("inactive_file", "active_file")),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes",
+     ("total_inactive_file", "total_active_file")),
+]  # fmt: skip
+
+MEMINFO = Path("/proc/meminfo")
 
 # Parameters of mallopt(3)
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
@@ -75,11 +79,17 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
 
 
-def available() -> int:
-    """Bytes of memory that this process may still take: the machine's, or what its control group leaves."""
-    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
-    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    for limit, usage in CGROUP:
-        if limit.exists() and (text := limit.read_text().strip()) != "max" and usage.exists():
-            free.append(int(text) - int(usage.read_text()))
-    return max(0, min(free, default=0))
+def available() -> int | None:
+    """Bytes of memory that this process may still take: the machine's, or what its control group leaves, the cache of
+    files not counted as used, for it makes room. None where nothing says it."""
+    free = []
+    if MEMINFO.exists():
+        lines = MEMINFO.read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for folder, limit, usage, caches in CGROUP:
+        if not (folder / limit).exists() or (most := (folder / limit).read_text().strip()) == "max":
+            continue
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        used = int((folder / usage).read_text()) - sum(int(stat.get(name, 0)) for name in caches)
+        free.append(int(most) - used)
+    return max(0, min(free)) if free else None

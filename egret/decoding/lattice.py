@@ -56,7 +56,8 @@ class Lattice:
 
     def shared(self, share: float) -> "Lattice":
         """With so much of the larger n-gram's scores, and the rest of those that they took the place of."""
-        assert self.before is not None
+        if self.before is None:  # there is no path, and nothing was changed
+            return self
         return replace(self, graph=share * self.graph + (1 - share) * self.before, before=None)
 
     def weighed(self, graph_scale: float, word_score: float) -> np.ndarray:

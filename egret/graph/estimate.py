@@ -40,6 +40,10 @@ def refuse_too_large(expected: Estimate, modified: bool, go_on: bool) -> None:
       EgretError: it will not fit the memory that is free, and is not to `go_on` all the same.
     """
     free = available()
+    if free is None:
+        log.info("HLG will have about %.3g arcs; making it takes about %.2f GB of memory", expected.arcs,
+                 expected.memory / 1e9)  # fmt: skip
+        return
     log.info("HLG will have about %.3g arcs; making it takes about %.2f GB of the %.1f GB of memory that are free",
              expected.arcs, expected.memory / 1e9, free / 1e9)  # fmt: skip
     if expected.memory <= free:

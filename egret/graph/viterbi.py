@@ -30,17 +30,18 @@ class Alignment:
     score: float
 
 
-def align(log_probs: np.ndarray, slots: Sequence[Slot]) -> Alignment:
+def align(log_probs: np.ndarray, slots: Sequence[Slot], modified: bool = False) -> Alignment:
     """The most probable path through the alternatives.
 
     Args:
       log_probs: float [T, V], logarithms of token probabilities; blank is 0.
+      modified: by k2's modified topology.
 
     Raises:
       EgretError: there are fewer frames than the tokens need (one for each, and a blank between two equal ones), or
         the path has no probability.
     """
-    automaton = expand(slots)
+    automaton = expand(slots, modified)
     if len(log_probs) < automaton.frames:
         raise EgretError(f"too short to align: {len(log_probs)} frames, the tokens and their repeats need "
                          f"{automaton.frames}")  # fmt: skip

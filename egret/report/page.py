@@ -10,6 +10,7 @@ from egret.base.log import log
 from egret.base.stamps import read_stamp
 from egret.corpus.cuts import part_name, read_cuts, text_of
 from egret.decoding.recognise import inputs_of, refuse_other_units
+from egret.graph.topology import was_modified
 from egret.lang.lang import Lang
 from egret.lang.normalise import normalise
 from egret.models.files import load_model
@@ -57,7 +58,8 @@ def make_page(
     refuse_other_units(experiment, config, units)
     manifests = {part_name(path): path for path in cuts}
     inputs = inputs_of(model, config.get("normalise", "global"), cuts)
-    listener, allowance = Listener(model, units, inputs), Allowance(max_audio * 2**20)
+    modified = was_modified(config, len(units.units))
+    listener, allowance = Listener(model, units, inputs, modified), Allowance(max_audio * 2**20)
     sections = [
         el("section", el("h2", "Training"), _curves(experiment / "tensorboard")),
         el("section", el("h2", "Scores"), scores_table(scores, best)),

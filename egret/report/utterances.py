@@ -38,8 +38,10 @@ class Utterance:
 class Listener:
     """The model, which says where it hears the tokens of an utterance."""
 
-    def __init__(self, model: JointModel, lang: Lang, inputs: Inputs = STORED) -> None:
+    def __init__(self, model: JointModel, lang: Lang, inputs: Inputs = STORED, modified: bool = False) -> None:
+        """`modified`: the model was trained by k2's modified topology, which wants no blank between equal tokens."""
         self.model, self.lang, self.inputs, self.transcripts = model, lang, inputs, Transcripts(lang)
+        self.modified = modified
 
     @torch.no_grad()
     def listen(self, cut: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -58,10 +60,10 @@ class Listener:
 
     def reference(self, log_probs: np.ndarray, cut: dict[str, Any], text: str) -> Alignment:
         """Where the words of the transcript would be. Raises EgretError: they cannot be."""
-        return align(log_probs, self.transcripts.slots(text, spoken_of(cut, self.lang.spoken)))
+        return align(log_probs, self.transcripts.slots(text, spoken_of(cut, self.lang.spoken)), self.modified)
 
     def hypothesis(self, log_probs: np.ndarray, tokens: list[str]) -> Alignment:
-        return align(log_probs, plain([self.lang.tokens[name] for name in tokens]))
+        return align(log_probs, plain([self.lang.tokens[name] for name in tokens]), self.modified)
 
     def heard(self, log_probs: np.ndarray) -> list[Span]:
         """The most probable token at every frame, as a path of its own."""

@@ -85,7 +85,7 @@ class MemoryCheck:
             peaks[batch.padded] = max(peaks.get(batch.padded, 0), self.peak(batch))
         total, option, amount = self.total(), self.measure.limit, self.measure.amount
         most = max(peaks)
-        if peaks[most] == 0:  # it is not measured here, or does not show beside the rest
+        if peaks[most] == 0 or not total:  # it is not measured here, or does not show beside the rest
             log.info("the largest batch, %.0f %s with padding, fits", most, amount)
             return
         fits = would_fit(peaks, total)
@@ -124,10 +124,10 @@ class MemoryCheck:
         return used + self.optimiser_bytes if used else 0
 
     def total(self) -> int:
-        """Bytes that training may use."""
+        """Bytes that training may use; 0: nothing says how many."""
         if self.device.type == "cuda":
             return int(torch.cuda.get_device_properties(self.device).total_memory * USABLE)
-        return int(available() * USABLE / self.sharing)
+        return int((available() or 0) * USABLE / self.sharing)
 
 
 def would_fit(peaks: dict[float, int], total: int) -> float:
