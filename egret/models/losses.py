@@ -1,7 +1,5 @@
 """Losses, summed over the utterances of a batch; the trainer divides by the tokens of the whole batch."""
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,17 +8,7 @@ from torch.nn import functional
 from egret.base.errors import EgretError
 from egret.graph.topology import Topology
 from egret.lang.lang import Lang
-from egret.models.transcribed import Transcribed
-
-
-class Loss(Protocol):
-    """A loss of log probabilities [N, T, V] of lengths [N] against transcripts."""
-
-    def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
-        """Summed over the utterances."""
-
-    def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
-        """That of each utterance, [N]."""
+from egret.models.transcribed import Loss, Transcribed
 
 
 def make_loss(

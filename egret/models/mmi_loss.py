@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from egret.graph.bigram import EDGE
-from egret.models.losses import Loss
-from egret.models.transcribed import Transcribed
+from egret.models.transcribed import Loss, Transcribed
 
 
 class LfMmiLoss:

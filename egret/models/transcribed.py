@@ -1,6 +1,8 @@
-"""What losses ask of a batch, without the modules that make one."""
+"""What losses ask of a batch, without the modules that make one, and what is asked of them."""
 
 from typing import Protocol
+
+from torch import Tensor
 
 
 class Transcribed(Protocol):
@@ -14,3 +16,13 @@ class Transcribed(Protocol):
 
     @property
     def spoken(self) -> list[str]: ...
+
+
+class Loss(Protocol):
+    """A loss of log probabilities [N, T, V] of lengths [N] against transcripts."""
+
+    def __call__(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        """Summed over the utterances."""
+
+    def per_utterance(self, log_probs: Tensor, lengths: Tensor, batch: Transcribed) -> Tensor:
+        """That of each utterance, [N]."""

@@ -11,10 +11,10 @@ from egret.graph.bigram import expected_counts, smoothed
 from egret.lang.lang import Lang
 from egret.lang.transcript import Slot, Transcripts
 from egret.training.data import Corpus
-from egret.training.experiment import BIGRAM
 from egret.training.options import TrainOptions
 from egret.training.survey import transcript
 
+BIGRAM = "token_bigram.safetensors"
 MOST_UNITS = 10_000  # 400 MB in single precision, and some times that while it is made
 
 

@@ -16,11 +16,12 @@ from egret.base.log import log
 from egret.base.options import as_plain, defaults, of_kind
 from egret.base.stamps import fingerprint
 from egret.models.files import save_config
+from egret.training.denominator import BIGRAM
 from egret.training.loop_options import LoopOptions
-from egret.training.task import Task, task_of
+from egret.training.task import Task
+from egret.training.tasks import task_of
 
 BEGUN = ".begun.json"
-BIGRAM = "token_bigram.safetensors"  # of lf_mmi
 
 
 def begin(options: LoopOptions, version: int) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from egret.training.parameters import freeze, initialise
 from egret.training.plan import batches as plan_batches
 from egret.training.schedule import make_optimiser
 from egret.training.signals import Warned
-from egret.training.task import Corpus, Objective, task_of
+from egret.training.task import Corpus, Objective
+from egret.training.tasks import task_of
 
 SKIPPED = "skipped.jsonl"
 

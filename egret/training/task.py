@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egret.training.loop_options import LoopOptions
-from egret.training.options import TrainOptions
 from egret.training.plan import Table
 
 B = TypeVar("B", bound="Batch")
@@ -107,16 +105,3 @@ class Task(Protocol):
         """What a new model takes from the training data before the first step."""
 
     def objective(self, model: Any, device: torch.device) -> Objective: ...
-
-
-def task_of(options: LoopOptions) -> Task:
-    """What these options train."""
-    if isinstance(options, TrainOptions):
-        from egret.training.speech import Speech
-
-        return Speech(options)
-    from egret.training.lm_options import LmOptions
-    from egret.training.text import Text
-
-    assert isinstance(options, LmOptions)
-    return Text(options)
