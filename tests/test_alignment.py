@@ -11,9 +11,10 @@ import pytest
 from alignments import read_textgrid
 from egret.alignment.outputs import ctm, textgrid, textgrid_name
 from egret.alignment.text import Texts
-from egret.alignment.timed import Clock, timed
+from egret.alignment.timed import timed
 from egret.base.errors import EgretError
 from egret.graph.automaton import Automaton, expand, plain
+from egret.graph.clock import Clock
 from egret.graph.viterbi import Alignment, align, align_batch
 from egret.lang.lang import Lang
 from egret.lang.transcript import Transcripts
@@ -309,3 +310,9 @@ def test_ctm_counts_from_the_beginning_of_the_recording():
     cut = {"id": "u", "start": 10.5, "channel": 1, "recording": {"id": "tape"}}
     row = {"words": [{"word": "YES", "start": 0.25, "duration": 0.5, "confidence": 0.98765}]}
     assert ctm(cut, row) == "tape 1 10.750 0.500 YES 0.9877\n"
+
+
+def test_a_name_in_a_ctm_is_one_field():
+    cut = {"id": "u", "start": 0.0, "channel": 0, "recording": {"id": "side one\tof a tape"}}
+    row = {"words": [{"word": "YES", "start": 0.25, "duration": 0.5, "confidence": 1.0}]}
+    assert ctm(cut, row) == "side_one_of_a_tape 0 0.250 0.500 YES 1.0000\n"

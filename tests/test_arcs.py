@@ -62,9 +62,31 @@ def test_a_saved_table_is_read_back_the_same(tmp_path, make):
 
 
 def test_a_slice_is_saved_as_it_looks(tmp_path):
-    wide = np.arange(24, dtype=np.int32).reshape(6, 4)
+    wide = np.repeat(np.array([[0, 1, 7, 9], [1, 2, 8, 9], [2, 3, -1, 9]], np.int32), 2, axis=0)
     arcs.save(tmp_path / "g.safetensors", ArcTable(wide[::2, :3], np.zeros(3, np.float32)))
     assert arcs.load(tmp_path / "g.safetensors").arcs.tolist() == wide[::2, :3].tolist()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ((0, 0), 2, "arcs in no order of states"),
+        ((1, 1), -5, "arcs in no order of states"),
+        ((2, 2), 3, "labels that end a path elsewhere"),
+        ((1, 2), -1, "labels that end a path elsewhere"),
+        ((1, 2), -7, "labels that end a path elsewhere"),
+        (None, np.nan, "scores that are no numbers"),
+    ],
+)
+def test_a_damaged_table_is_refused(tmp_path, place, value, says):
+    table = ArcTable(np.array([[0, 1, 7], [1, 2, 8], [2, 3, -1]], np.int32), np.zeros(3, np.float32))
+    if place:
+        table.arcs[place] = value
+    else:
+        table.scores[1] = value
+    arcs.save(tmp_path / "g.safetensors", table)
+    with pytest.raises(EgretError, match=f"g.safetensors: damaged .{says}"):
+        arcs.load(tmp_path / "g.safetensors")
 
 
 def test_an_empty_table_is_kept_too(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
-from egret.corpus.cuts import CutIndex, index_path, read_cuts, references, share_of, write_cuts
+from egret.corpus.cuts import CutIndex, index_path, read_cuts, references, share_of, text_of, write_cuts
 
 
 def cut(name: str, text: str = "", **more: object) -> dict:
@@ -215,3 +215,9 @@ class TestShares:
         (tmp_path / "a.jsonl.gz").write_bytes(b"not gzip")
         with pytest.raises(EgretError, match="cannot be read"):
             share_of(tmp_path / "a.jsonl.gz", 1, 2)
+
+
+def test_a_transcript_that_is_no_text_is_named():
+    cut = {"id": "u", "supervisions": [{"start": 0, "text": "ONE"}, {"start": 1, "text": 5}]}
+    with pytest.raises(EgretError, match="u: the text of its supervision is no text but 5; write it in quotes"):
+        text_of(cut)

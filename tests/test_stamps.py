@@ -6,7 +6,16 @@ import os
 import pytest
 
 from egret.base import stamps
-from egret.base.stamps import Request, failure_path, fingerprint, read_stamp, stamp_path, why_not_current, write_stamp
+from egret.base.stamps import (
+    Request,
+    changed_outputs,
+    failure_path,
+    fingerprint,
+    read_stamp,
+    stamp_path,
+    why_not_current,
+    write_stamp,
+)
 
 
 def request(version=1, options=None, inputs=None):
@@ -33,6 +42,12 @@ class TestWhetherAnOutputIsCurrent:
     def test_without_a_stamp_it_was_not_run(self, tmp_path):
         (tmp_path / "a.txt").write_text("a mere file proves nothing")
         assert why_not_current(tmp_path, request()) == ["not run"]
+
+    def test_what_a_run_that_was_killed_left_in_place_of_outputs_is_named(self, tmp_path, made):
+        assert changed_outputs(made, "tiny") == []
+        edit(made / "a.txt", "two")
+        assert changed_outputs(made, "tiny") == ["a.txt"]
+        assert changed_outputs(tmp_path, "tiny") is None
 
     def test_the_same_request_is_current(self, made):
         assert why_not_current(made, request()) == []

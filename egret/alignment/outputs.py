@@ -8,8 +8,9 @@ Row = dict[str, Any]
 
 
 def ctm(cut: dict[str, Any], row: Row) -> str:
-    """Lines `recording channel start duration word confidence` (NIST's CTM), seconds from the recording's beginning."""
-    recording, channel = cut["recording"]["id"], cut["channel"]
+    """Lines `recording channel start duration word confidence` (NIST's CTM), seconds from the recording's beginning.
+    White space in the recording's name becomes `_`, for it would be another field."""
+    recording, channel = "_".join(str(cut["recording"]["id"]).split()), cut["channel"]
     return "".join(
         f"{recording} {channel} {cut['start'] + word['start']:.3f} {word['duration']:.3f} {word['word']} "
         f"{word['confidence']:.4f}\n"

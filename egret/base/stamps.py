@@ -111,6 +111,15 @@ def why_not_current(folder: Path, request: Request) -> list[str]:
     return reasons
 
 
+def changed_outputs(folder: Path, step: str) -> list[str] | None:
+    """The files of a step's output that are gone or are not those that it left, as where a later run was killed;
+    None: it has never finished there."""
+    stamp = read_stamp(folder, step)
+    if stamp is None:
+        return None
+    return [name for name, known in stamp["outputs"].items() if _content(folder / name, known) != known["sha256"]]
+
+
 def _content(path: Path, known: dict[str, Any]) -> str:
     """The content's hash of an output: the recorded one while size and time are those recorded."""
     try:

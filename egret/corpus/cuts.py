@@ -58,9 +58,16 @@ def part_name(manifest: Path) -> str:
 
 
 def text_of(cut: Cut) -> str:
-    """The transcript: the texts of the supervisions in time order, joined by spaces."""
+    """The transcript: the texts of the supervisions in time order, joined by spaces.
+
+    Raises:
+      EgretError: one is no text.
+    """
     supervisions = sorted(cut.get("supervisions", []), key=lambda supervision: supervision["start"])
-    return " ".join(text for supervision in supervisions if (text := supervision.get("text")))
+    texts = [text for supervision in supervisions if (text := supervision.get("text"))]
+    if strange := [each for each in texts if not isinstance(each, str)]:
+        raise EgretError(f"{cut['id']}: the text of its supervision is no text but {strange[0]!r}; write it in quotes")
+    return " ".join(texts)
 
 
 def spoken_of(cut: Cut, name: str) -> str:

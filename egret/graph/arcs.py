@@ -81,13 +81,36 @@ def load(path: Path) -> ArcTable:
     from safetensors.numpy import load_file
 
     try:
-        return ArcTable(**load_file(path))
+        table = ArcTable(**load_file(path))
     except FileNotFoundError:
         raise EgretError(f"{path}: no such graph; run the step that makes it") from None
     except (SafetensorError, TypeError, OSError) as error:
         raise EgretError(
             f"{path}: not a whole graph file ({error}); give another file, or make this one again"
         ) from None
+    if fault := damage(table):
+        raise EgretError(f"{path}: damaged ({fault}); make it again")
+    return table
+
+
+def damage(table: ArcTable) -> str:
+    """What is wrong with an arc table, on which k2 would abort; empty: nothing that can be seen."""
+    if table.arcs.shape != (table.num_arcs, 3) or table.scores.shape != (table.num_arcs,):
+        return "tables of other shapes"
+    if not table.num_arcs:
+        return ""
+    sources, destinations, labels = table.arcs.T
+    if table.arcs[:, :2].min() < 0 or (np.diff(sources) < 0).any() or sources.max() >= table.num_states - 1:
+        return "arcs in no order of states"
+    if labels.min() < FINAL_LABEL or ((labels == FINAL_LABEL) != (destinations == table.num_states - 1)).any():
+        return "labels that end a path elsewhere than in the final state"
+    if not np.isfinite(table.scores).all():
+        return "scores that are no numbers"
+    splits = table.aux_splits
+    if splits is not None and (len(splits) != table.num_arcs + 1 or splits[0] or (np.diff(splits) < 0).any()
+                               or table.aux is None or splits[-1] != len(table.aux)):  # fmt: skip
+        return "outputs that belong to no arc"
+    return ""
 
 
 def about(path: Path) -> dict[str, Any]:

@@ -151,4 +151,5 @@ if stage 6 "neural language model, on demand: train it on the n-gram's text, wei
     --lang "$decode_lang" --normaliser mandarin
 fi
 
+((stop_stage < 6)) || result+=/$neural
 finish "$result"

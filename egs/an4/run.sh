@@ -93,4 +93,5 @@ if stage 6 "neural language model, on demand: train it on the n-gram's text, wei
     --lang "$lang" --normaliser plain
 fi
 
+((stop_stage < 6)) || experiment+=/$neural
 finish "$experiment"

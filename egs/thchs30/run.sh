@@ -125,4 +125,5 @@ if stage 6 "neural language model, on demand: train it on the training transcrip
     --lang "$lang" --normaliser "$normaliser"
 fi
 
+((stop_stage < 6)) || experiment+=/$neural
 finish "$experiment"
