@@ -41,11 +41,15 @@ class LoopOptions(OutOptions):
     Attributes:
       step: the program's name.
       measure: what its batches are measured in.
+      report_only: inputs that only the report is about; the model is the same without them.
     """
 
     step: ClassVar[str]
     measure: ClassVar[Measure]
+    report_only: ClassVar[tuple[str, ...]] = ()
 
+    # The two are named in the order of the stages that make them.
+    cuts: list[Path] = infile("cuts that are trained on", default=[])
     lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
     init_from: Path | None = infile("a trained model's folder whose weights this one begins with", default=None)
     epochs: int = option(
