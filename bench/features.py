@@ -27,7 +27,8 @@ from recipe import ROOT, children
 sys.path.insert(0, str(ROOT))
 
 from egret.corpus.cuts import write_cuts
-from egret.features.extractor import FeatureOptions, make_extractor
+from egret.features.extractor import make_extractor
+from egret.features.options import FeatureOptions
 from egret.features.store import ARCHIVES, load_samples
 
 BAR = 1500

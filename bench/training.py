@@ -56,7 +56,7 @@ def make_features(house: Path, utterances: int) -> Path:
     import numpy as np
 
     from egret.corpus.cuts import write_cuts
-    from egret.features.extractor import FeatureOptions
+    from egret.features.options import FeatureOptions
     from egret.features.stats import Stats
     from egret.features.store import Float16Archive
 

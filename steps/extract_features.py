@@ -22,8 +22,9 @@ from egret.base.program import Outcome, ParallelOptions, ParallelStep, main, sha
 from egret.base.stamps import Request
 from egret.corpus.cuts import part_name, share_of
 from egret.features.copies import as_stored, with_copies
-from egret.features.extractor import FeatureOptions, make_extractor
+from egret.features.extractor import make_extractor
 from egret.features.normalise import SpeakerStats, speakers_path
+from egret.features.options import FeatureOptions
 from egret.features.speed import check_speeds
 from egret.features.stats import Stats
 from egret.features.store import ARCHIVES, batches

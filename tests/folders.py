@@ -12,7 +12,7 @@ from torch import Tensor
 
 from egret.base.files import digest, write_jsonl
 from egret.base.options import as_plain
-from egret.features.extractor import FeatureOptions
+from egret.features.options import FeatureOptions
 from egret.features.store import LilcomArchive
 from egret.lang.lang import Lang
 from egret.lang.lexicon import Lexicon, write_lexicon

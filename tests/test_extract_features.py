@@ -13,7 +13,8 @@ import pytest
 
 from egret.base.files import read_json, read_jsonl, write_jsonl
 from egret.corpus.cuts import CutIndex, write_cuts
-from egret.features.extractor import FeatureOptions, make_extractor, num_frames
+from egret.features.extractor import make_extractor
+from egret.features.options import FeatureOptions, num_frames
 from egret.features.stats import Stats
 from egret.features.store import load_features, load_samples
 

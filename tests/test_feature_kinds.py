@@ -8,9 +8,10 @@ import pytest
 
 from egret.base.errors import EgretError, UsageError
 from egret.features.batching import Inputs
-from egret.features.extractor import FeatureOptions, make_extractor, name_of, num_frames, shortest
+from egret.features.extractor import make_extractor
 from egret.features.made import kind_trained_on, made_with, refuse_other_options, refuse_others
 from egret.features.mfcc import with_differences
+from egret.features.options import FeatureOptions, name_of, num_frames, shortest
 
 RNG = np.random.default_rng(1)
 ASRT = FeatureOptions(kind="spectrogram", full_scale=32768, bins=200)

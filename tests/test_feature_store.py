@@ -8,7 +8,8 @@ import pytest
 
 from egret.base.errors import EgretError
 from egret.features import hdf5
-from egret.features.extractor import FeatureOptions, make_extractor
+from egret.features.extractor import make_extractor
+from egret.features.options import FeatureOptions
 from egret.features.store import ARCHIVES, load_features, load_samples
 from recordings import RNG, recording, store
 

@@ -11,8 +11,9 @@ import pytest
 
 from egret.base.errors import EgretError, UsageError
 from egret.features import extractor
-from egret.features.extractor import FeatureOptions, make_extractor, num_frames, shortest
+from egret.features.extractor import make_extractor
 from egret.features.fbank import check
+from egret.features.options import FeatureOptions, num_frames, shortest
 from egret.features.stats import Stats
 from egret.features.store import batches, load_samples
 from recordings import RNG, recording

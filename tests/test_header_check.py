@@ -13,7 +13,7 @@ from egret.base.errors import EgretError
 from egret.base.options import of_kind
 from egret.corpus import audio
 from egret.corpus.prepare import PrepareOptions, Utterance, prepare
-from egret.features.extractor import FeatureOptions
+from egret.features.options import FeatureOptions
 from egret.features.store import load_samples
 
 RATE = 8000

@@ -18,7 +18,8 @@ from torch import distributed
 from egret.base.errors import EgretError
 from egret.base.files import write_jsonl
 from egret.features.batching import Augment, Inputs
-from egret.features.extractor import FeatureOptions, make_extractor
+from egret.features.extractor import make_extractor
+from egret.features.options import FeatureOptions
 from egret.features.store import load_samples
 from egret.features.waveform import Augmenter, WaveformOptions
 from egret.lang.lang import Lang

@@ -11,7 +11,7 @@ import yaml
 from egret.base.files import read_json, read_jsonl
 from egret.base.options import parse
 from egret.corpus.cuts import references
-from egret.features.extractor import FeatureOptions
+from egret.features.options import FeatureOptions
 from egret.models.model import JointModel, count_parameters
 from egret.models.options import ModelOptions
 from egret.scoring.errors import count_errors

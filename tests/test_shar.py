@@ -14,7 +14,7 @@ from egret.corpus import audio, shar
 from egret.corpus.cuts import CutIndex
 from egret.corpus.shar import manifest_of
 from egret.features.batching import Inputs
-from egret.features.extractor import FeatureOptions
+from egret.features.options import FeatureOptions
 from egret.features.store import load_features
 from egret.lang.lang import Lang
 from egret.training.data import Corpus

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from egret.base.files import write_json, write_jsonl, write_text
-from egret.features.extractor import FeatureOptions
+from egret.features.options import FeatureOptions
 from egret.features.stats import Stats
 from egret.features.store import LilcomArchive
 from egret.graph import arcs

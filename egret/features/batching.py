@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
-from egret.features.extractor import FeatureOptions, make_extractor, name_of, num_frames, shortest
+from egret.features.extractor import make_extractor
 from egret.features.made import refuse_others
 from egret.features.normalise import Normaliser
+from egret.features.options import FeatureOptions, name_of, num_frames, shortest
 from egret.features.store import check_recording, load_features, load_samples
 
 # Samples float32 [S], their sampling rate and a source of randomness to samples float32 [S'].

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from egret.features.extractor import Extract, FeatureOptions
+    from egret.features.options import Extract, FeatureOptions
 
 PREEMPHASIS = 0.97
 

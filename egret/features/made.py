@@ -6,7 +6,7 @@ from typing import Any
 
 from egret.base.errors import EgretError, UsageError
 from egret.base.files import read_json
-from egret.features.extractor import FeatureOptions, name_of
+from egret.features.options import FeatureOptions, name_of
 
 REPORT = "report.json"
 HOW = "extract them as the model wants them (steps/extract_features.py --features PRESET.yaml), or choose another model"

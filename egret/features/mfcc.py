@@ -8,7 +8,7 @@ from egret.features.fbank import make_fbank
 if TYPE_CHECKING:
     import numpy as np
 
-    from egret.features.extractor import Extract, FeatureOptions
+    from egret.features.options import Extract, FeatureOptions
 
 LIFTER = 22
 REACH = 2  # frames on either side that a difference is taken over

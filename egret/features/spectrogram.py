@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from egret.features.extractor import Extract, FeatureOptions
+    from egret.features.options import Extract, FeatureOptions
 
 FLOOR = 1e-14  # of a power: what the PaddlePaddle project's DeepSpeech2 adds to it
 

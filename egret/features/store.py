@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from egret.base.errors import EgretError
 from egret.corpus import audio, shar
 from egret.features import hdf5
-from egret.features.extractor import FeatureOptions, num_frames, shortest
+from egret.features.options import FeatureOptions, num_frames, shortest
 from egret.features.speed import perturb, perturb_cut
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from egret.base.errors import UsageError
 from egret.base.options import group, infile, option, runtime
-from egret.features.extractor import FeatureOptions
 from egret.features.normalise import Kind
+from egret.features.options import FeatureOptions
 from egret.features.waveform import WaveformOptions
 from egret.graph.topology import Topology
 from egret.models.options import ModelOptions

@@ -12,9 +12,9 @@ from egret.base.files import digest
 from egret.base.log import log
 from egret.base.options import as_plain
 from egret.features.batching import Inputs
-from egret.features.extractor import FeatureOptions
 from egret.features.made import made_with, refuse_other_options
 from egret.features.normalise import make_normaliser
+from egret.features.options import FeatureOptions
 from egret.features.stats import Stats
 from egret.features.waveform import Augmenter, input_fingerprints
 from egret.lang.lang import Lang
