@@ -11,7 +11,7 @@ from egret.base.files import read_json, write_json, write_text
 from egret.base.log import log
 from egret.base.options import StepOptions, infile, option, outdir
 from egret.base.program import Outcome, Step, main
-from egret.base.stamps import fingerprint
+from egret.base.stamps import changed_outputs, fingerprint
 from egret.corpus.cuts import part_name
 from egret.lang.normalise import identity
 
@@ -35,7 +35,7 @@ class Options(StepOptions):
     note: str = option("", "what is to be known about the parts; shown with the scores and kept in best.json")
     main_method: str = option("", "without a dev part, the method that counts")
     metric: Literal["wer", "cer", "mer"] = option("wer", "what the best method is chosen by; mer: mixed errors, "
-                                                  "Chinese characters and words of other scripts")  # fmt: skip
+                                                  "Latin words and characters of other scripts")  # fmt: skip
     normaliser: str = option("", "text normaliser of transcripts and hypotheses; empty: the model's, else plain")
     fold: list[Literal["fullwidth", "numbers", "erhua"]] = option(
         [], "what shall be no error besides: full-width letters and digits; numbers in digits or in Chinese; the 儿 of "
@@ -75,6 +75,16 @@ def decodings(folder: Path) -> list[Path]:
         if not (path / "params.json").exists():
             raise EgretError(f"{path}: has no params.json; decode again")
     return found
+
+
+def refuse_half_done(folder: Path) -> None:
+    """Raises EgretError where decodings are of two runs of steps/decode.py, of which the last was killed."""
+    changed = changed_outputs(folder, "decode")
+    if changed is None:
+        log.warning("%s: steps/decode.py has not ended there; what is missing is not scored", folder)
+    elif changed:
+        raise EgretError(f"{folder}: {first_few(changed)}: not what the last finished run of steps/decode.py left, so "
+                         f"that there may be decodings of two runs; decode again")  # fmt: skip
 
 
 def normaliser_of(options: Options) -> str:
@@ -172,6 +182,7 @@ def run(options: Options) -> Outcome:
 
     writing = Writing(normaliser_of(options), tuple(options.fold))
     folders = decodings(options.decode)
+    refuse_half_done(options.decode)
     abouts = {folder: read_params(folder / "params.json") for folder in folders}
     dev_parts = [part for part in options.dev_part if part]
     floors = only_floors(list(abouts.values()))
@@ -271,6 +282,8 @@ def read_parts(
     from egret.scoring.writing import CHINESE
 
     manifests = {part_name(path): path for path in options.cuts}
+    if undecoded := sorted(manifests.keys() - set(decoded.values())):
+        log.warning("--cuts: %s: not decoded", first_few(undecoded))
     found: dict[str, References] = {}
     for folder, part in decoded.items():
         if part not in manifests:
@@ -323,7 +336,7 @@ def against(options: Options, scores: list[dict[str, Any]], best: dict[str, Any]
 
 STEP = Step(
     name="score",
-    version=3,
+    version=4,
     options=Options,
     run=run,
     description=__doc__ or "",

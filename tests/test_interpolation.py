@@ -144,7 +144,8 @@ def project(tmp_path, run_step):
     return tmp_path, step
 
 
-MIXED = ["--cuts", "train.jsonl", "--other-text", "other.txt", "--dev-cuts", "dev.jsonl"]
+TWO = ["--cuts", "train.jsonl", "--other-text", "other.txt"]
+MIXED = [*TWO, "--weight-cuts", "dev.jsonl", "--dev-cuts", "dev.jsonl"]
 
 
 def test_the_mixture_finds_dev_more_probable_than_either_model(project):
@@ -160,10 +161,17 @@ def test_the_mixture_finds_dev_more_probable_than_either_model(project):
     assert mixed < min(own, other)
 
 
+def test_unigrams_are_mixed_with_the_weight_that_dev_chooses(project):
+    pytest.importorskip("kenlm")
+    folder, step = project
+    step(*MIXED, "--order", "1", "--out", "mixed")
+    assert 0.1 < chosen(folder) < 0.9
+
+
 def test_the_report_says_what_was_mixed(project):
     pytest.importorskip("kenlm")
     folder, step = project
-    step(*MIXED, "--other-weight", "0.25", "--out", "mixed")
+    step(*TWO, "--other-weight", "0.25", "--out", "mixed")
     report = json.loads((folder / "mixed" / "report.json").read_text())
     assert report["other_text"]["weight"] == 0.25
     assert report["other_text"]["sentences"] == len(OTHER) + 1
@@ -172,24 +180,41 @@ def test_the_report_says_what_was_mixed(project):
     assert perplexity(folder / "mixed/3gram.bin", ["A B"], KNOWN, "<unk>")["perplexity"] > 1
 
 
-def test_the_weight_is_chosen_on_dev_alone(project):
+def chosen(folder: Path) -> float:
+    return json.loads((folder / "mixed" / "report.json").read_text())["other_text"]["weight"]
+
+
+def test_the_weight_is_chosen_on_its_own_cuts_whatever_is_reported_besides(project):
     pytest.importorskip("kenlm")
     folder, step = project
     write_cuts(folder / "test.jsonl", OTHER)
     weights = []
-    for parts in (["dev.jsonl"], ["dev.jsonl", "test.jsonl"]):
-        step("--cuts", "train.jsonl", "--other-text", "other.txt", "--dev-cuts", *parts, "--out", "mixed")
-        weights.append(json.loads((folder / "mixed" / "report.json").read_text())["other_text"]["weight"])
+    for parts in (["dev.jsonl"], ["test.jsonl", "dev.jsonl"]):
+        step(*TWO, "--weight-cuts", "dev.jsonl", "--dev-cuts", *parts, "--out", "mixed")
+        weights.append(chosen(folder))
     assert weights[0] == weights[1]
+
+
+def test_several_parts_choose_the_weight_together(project):
+    pytest.importorskip("kenlm")
+    folder, step = project
+    write_cuts(folder / "more.jsonl", OTHER)
+    weights = []
+    for parts in (["dev.jsonl"], ["dev.jsonl", "more.jsonl"]):
+        step(*TWO, "--weight-cuts", *parts, "--out", "mixed")
+        weights.append(chosen(folder))
+    assert weights[1] > weights[0] + 0.05
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--other-text", "other.txt"], "neither is given; use --text"),
-        (["--cuts", "train.jsonl", "--other-text", "other.txt"], "chosen on --dev-cuts: give these, or --other-weight"),
+        ([*TWO, "--dev-cuts", "dev.jsonl"], "chosen on --weight-cuts: give these, or --other-weight"),
+        ([*MIXED, "--other-weight", "0.5"], "--weight-cuts choose the weight that --other-weight gives"),
+        (["--cuts", "train.jsonl", "--weight-cuts", "dev.jsonl"], "there is no --other-text for"),
         (["--cuts", "train.jsonl", "--other-weight", "0.5"], "--other-weight is that of --other-text"),
-        ([*MIXED, "--other-weight", "1"], "--other-weight 1"),
+        ([*TWO, "--other-weight", "1"], "--other-weight 1"),
         (["--arpa", "other.txt", "--other-text", "other.txt"], "takes the place of"),
     ],
 )

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from egret.base.errors import EgretError, UsageError
 from egret.models import language_model
@@ -48,18 +49,36 @@ def test_a_sentence_has_the_same_scores_alone_and_in_a_batch(network: str) -> No
         assert scores == pytest.approx(token_scores(model, [sentence])[0], abs=1e-5)
 
 
-def test_batches_that_are_too_large_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model("gru")
-    whole = token_scores(model, SENTENCES)
-    sizes = []
-    monkeypatch.setattr(language_model, "AT_ONCE", 3 * 9 * 2)  # two sentences of two tokens
-    monkeypatch.setattr(
-        model, "forward", lambda given: sizes.append(given.numel()) or LanguageModel.forward(model, given)
-    )
-    divided = token_scores(model, SENTENCES)
-    assert len(sizes) > 2 and all(size * 9 <= 3 * 9 * 2 for size in sizes[:-1])
-    for one, other in zip(divided, whole, strict=True):
-        assert one == pytest.approx(other, abs=1e-5)
+@NETWORKS
+@pytest.mark.parametrize("length", [4, 60])
+def test_no_tensor_of_a_batch_is_larger_than_allowed(
+    network: str, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of hidden layers, where the vocabulary is small, nor those of attention, where sentences are long."""
+    model = small_model(network)
+    sentences = [[3 + place % 5 for place in range(length - 1)]] * 20
+    whole = token_scores(model, sentences)
+    most = 5 * length * max(4 * SIZES[network]["dim"], 2 * length)  # some five sentences
+    sizes: list[int] = []
+    monkeypatch.setattr(language_model, "AT_ONCE", most)
+    with TensorSizes(sizes):
+        divided = token_scores(model, sentences)
+    assert most / 2 < max(sizes) <= most
+    assert divided == [pytest.approx(scores, abs=1e-5) for scores in whole]
+
+
+class TensorSizes(TorchDispatchMode):
+    """Notes how many numbers each tensor has that PyTorch computes."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        self.sizes += [each.numel() for each in (found if isinstance(found, tuple) else (found,))
+                       if isinstance(each, torch.Tensor)]  # fmt: skip
+        return found
 
 
 @NETWORKS

@@ -2,6 +2,7 @@
 silently; perplexities are what they are called."""
 
 import gzip
+import json
 import math
 import os
 import signal
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from egret.base.files import read_json, read_jsonl
+from egret.base.files import count_lines, read_json, read_jsonl, write_json
 from egret.base.options import parse
 from egret.lang.lang import Lang
 from egret.lm.vocabulary import Vocabulary
@@ -114,6 +116,24 @@ def test_other_text_is_refused(train_lm: TrainLm, tmp_path: Path) -> None:
     assert "--text has other content" in train_lm("lm", "--epochs", "1", code=1)
 
 
+def test_another_test_part_is_reported_without_training_again(train_lm: TrainLm, tmp_path: Path) -> None:
+    make_cuts(tmp_path / "cuts/test.jsonl", TEN[:2], [4, 4])
+    make_cuts(tmp_path / "cuts/more.jsonl", TEN[2:4], [4, 4])
+    train_lm("lm", "--epochs", "1", "--test-cuts", "cuts/test.jsonl")
+    trained = (tmp_path / "lm/final.safetensors").read_bytes()
+    assert "epoch 1:" not in train_lm("lm", "--epochs", "1", "--test-cuts", "cuts/test.jsonl", "cuts/more.jsonl")
+    assert list(read_json(tmp_path / "lm/report.json")["perplexity"]) == ["test", "more"]
+    assert (tmp_path / "lm/final.safetensors").read_bytes() == trained
+
+
+def test_what_was_begun_when_test_parts_counted_goes_on(train_lm: TrainLm, tmp_path: Path) -> None:
+    train_lm("lm", "--epochs", "1")
+    begun = read_json(tmp_path / "lm/.begun.json")
+    begun["inputs"] |= {"test_cuts": "0", "test_cuts 2": "1"}
+    write_json(tmp_path / "lm/.begun.json", begun)
+    assert "epoch 2:" in train_lm("lm", "--epochs", "2")
+
+
 @pytest.mark.slow
 def test_two_processes_do_what_one_does_with_twice_the_accumulation(train_lm: TrainLm, tmp_path: Path) -> None:
     train_lm("one", "--epochs", "2", "--accumulate", "2")
@@ -205,6 +225,25 @@ def test_what_cannot_be_used_is_counted_and_listed(train_lm: TrainLm, tmp_path: 
     ]
     said = train_lm("other", "--lang", "chars", "--epochs", "1", "--longest", "50", text="bad.txt", code=1)
     assert "2 of 33 sentences cannot be used" in said and "--max-reject-percent" in said
+
+
+def test_however_many_sentences_cannot_be_used_they_are_listed(train_lm: TrainLm, tmp_path: Path) -> None:
+    """Where all are kept in a header of safetensors, which has 100 MB at most, it cannot be written."""
+    characters(tmp_path)
+    write(tmp_path / "bad.txt", [*TEN, *["owl " * 300] * 900])
+    train_lm("lm", "--lang", "chars", "--epochs", "1", "--max-reject-percent", "99", text="bad.txt")
+    with safe_open(tmp_path / "lm/.train.text.safetensors", "numpy") as file:
+        assert len(json.dumps(file.metadata())) < 1000
+    assert count_lines(tmp_path / "lm/rejected_train.jsonl") == 900
+
+
+def test_a_list_of_rejected_sentences_that_is_gone_is_made_again(train_lm: TrainLm, tmp_path: Path) -> None:
+    characters(tmp_path)
+    write(tmp_path / "bad.txt", [*TEN, "owl"])
+    train_lm("lm", "--lang", "chars", "--epochs", "1", "--max-reject-percent", "99", text="bad.txt")
+    (tmp_path / "lm/rejected_train.jsonl").unlink()
+    train_lm("lm", "--lang", "chars", "--epochs", "2", "--max-reject-percent", "99", text="bad.txt")
+    assert count_lines(tmp_path / "lm/rejected_train.jsonl") == 1
 
 
 def test_words_that_the_lexicon_lacks_are_unknown_and_counted(train_lm: TrainLm, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def best_weight(models: tuple[Path, Path], sentences: Iterable[str], known: Cont
     where there is no sentence.
 
     Args:
-      models: KenLM binaries, or ARPA files.
+      models: KenLM binaries, or ARPA files that it can read (egret.lm.ngram.for_kenlm).
       known: words of the lexicon; others are scored as `unknown`.
 
     Raises:

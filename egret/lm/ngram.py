@@ -206,19 +206,25 @@ def _tail(said: str, count: int = 4) -> str:
     return "".join(f"\n  {line}" for line in lines[-count:]) or " (nothing)"
 
 
+def for_kenlm(arpa: Path, order: int) -> Path:
+    """A plain ARPA model as KenLM can read it: that itself, or, of order 1, one with an empty second order, which KenLM
+    needs, written beside it."""
+    if order > 1:
+        return arpa
+    text = arpa.read_text(encoding="utf-8", errors="surrogateescape")
+    text = re.sub(r"(?m)^(ngram 1=\d+)$", r"\1\nngram 2=0", text, count=1)
+    padded = arpa.with_name(f"{arpa.stem}.padded.arpa")
+    padded.write_text(text.replace("\n\\end\\", "\n\\2-grams:\n\n\\end\\"), encoding="utf-8", errors="surrogateescape")
+    return padded
+
+
 def build_binary(arpa: Path, binary: Path, order: int) -> None:
-    """KenLM's binary of a plain ARPA model. A model of order 1 gets an empty second order, which KenLM needs.
+    """KenLM's binary of a plain ARPA model.
 
     Raises:
       EgretError: build_binary failed; with its own last lines.
     """
-    if order == 1:
-        text = arpa.read_text(encoding="utf-8", errors="surrogateescape")
-        text = re.sub(r"(?m)^(ngram 1=\d+)$", r"\1\nngram 2=0", text, count=1)
-        arpa = arpa.with_name("padded.arpa")
-        arpa.write_text(
-            text.replace("\n\\end\\", "\n\\2-grams:\n\n\\end\\"), encoding="utf-8", errors="surrogateescape"
-        )
+    arpa = for_kenlm(arpa, order)
     done = subprocess.run([tool("build_binary"), "probing", str(arpa), str(binary)], capture_output=True)
     if done.returncode:
         said = (done.stdout + done.stderr).decode(errors="replace")

@@ -17,7 +17,7 @@ from egret.models.language_model_options import LanguageModelOptions, RecurrentL
 from egret.models.norm import LayerNorm
 from egret.models.transformer_decoder import sinusoids
 
-AT_ONCE = 1 << 25  # scores, of all tokens of the vocabulary at all places, that are computed together: 128 MB
+AT_ONCE = 1 << 25  # numbers in the largest tensor of what is computed together: 128 MB
 
 
 class LanguageModel(nn.Module):
@@ -37,6 +37,10 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         return self.output(self.network(self.embedding(tokens) * self.scale))
 
+    def widest(self, length: int) -> int:
+        """How many numbers are computed together for a place of a sentence of this length."""
+        return max(self.output.out_features, self.network.widest(length))
+
     def bound(self, step: float) -> None:
         """Called after every step of training: no weight has limits."""
 
@@ -48,6 +52,9 @@ class Lstm(nn.Module):
         super().__init__()
         self.rnn = nn.LSTM(options.dim, options.dim, options.layers, batch_first=True, dropout=between(options))
         self.dropout = nn.Dropout(options.dropout)
+
+    def widest(self, length: int) -> int:
+        return 4 * self.rnn.hidden_size  # the gates and the cell
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, U, dim] to the same shape."""
@@ -62,6 +69,9 @@ class Gru(nn.Module):
         super().__init__()
         self.rnn = nn.GRU(options.dim, options.dim, options.layers, batch_first=True, dropout=between(options))
         self.dropout = nn.Dropout(options.dropout)
+
+    def widest(self, length: int) -> int:
+        return 3 * self.rnn.hidden_size  # the gates and what is new
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, U, dim] to the same shape."""
@@ -79,10 +89,13 @@ class CausalTransformer(nn.Module):
 
     def __init__(self, options: TransformerLmOptions) -> None:
         super().__init__()
-        self.dim = options.dim
+        self.dim, self.inner, self.heads = options.dim, options.feed_forward * options.dim, options.heads
         self.dropout = nn.Dropout(options.dropout)
         self.blocks = nn.ModuleList(CausalBlock(options) for _ in range(options.layers))
         self.norm = LayerNorm(options.dim)
+
+    def widest(self, length: int) -> int:
+        return max(3 * self.dim, self.inner, self.heads * length)  # queries, keys and values; attention
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, U, dim] to the same shape."""
@@ -126,13 +139,12 @@ def token_scores(model: LanguageModel, sentences: Sequence[Sequence[int]]) -> li
     Sentences of similar length are scored together, on the device where the model lies.
     """
     device = model.embedding.weight.device
-    vocabulary = model.embedding.num_embeddings
     scores: list[list[float]] = [[] for _ in sentences]
     order = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
     begin = 0
     while begin < len(order):
         end = begin + 1
-        while end < len(order) and (end + 1 - begin) * (len(sentences[order[end]]) + 1) * vocabulary <= AT_ONCE:
+        while end < len(order) and size(model, end + 1 - begin, len(sentences[order[end]]) + 1) <= AT_ONCE:
             end += 1
         chosen = order[begin:end]
         given, wanted = with_ends([sentences[place] for place in chosen], device)
@@ -143,3 +155,8 @@ def token_scores(model: LanguageModel, sentences: Sequence[Sequence[int]]) -> li
             scores[place] = [-loss for loss in row[: len(sentences[place]) + 1]]
         begin = end
     return scores
+
+
+def size(model: LanguageModel, count: int, length: int) -> int:
+    """How many numbers the largest tensor has of so many sentences of this length."""
+    return count * length * model.widest(length)

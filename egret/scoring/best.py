@@ -7,6 +7,7 @@ from egret.base.errors import EgretError, first_few, nearest
 
 KEPT = ("wer", "cer", "mer", "ci95", "ref", "ins", "del", "sub", "missing", "ser", "chosen_on", "params", "rtf")
 WRITTEN = ("normaliser", "folded", "latin")  # how the texts were compared
+UNITS = {"cer": "characters", "mer": "mixed"}  # where score.json has the counts of a metric; those of words lie open
 
 
 def only_floors(decodings: Sequence[dict[str, Any]]) -> bool:
@@ -65,7 +66,7 @@ def choose_best(
     Args:
       scores: contents of score.json of all decodings.
       dev_parts: parts on which the method with the lowest `metric` (`wer`, `cer` or `mer`) is chosen, of equals the
-        first by name; each counts by its words; empty: there are none.
+        first by name; errors and references of all are added up; empty: there are none.
       main_method: without a dev part, the method that counts; may be empty where there is but one.
 
     Raises:
@@ -90,7 +91,8 @@ def choose_best(
 
 
 def _rate(scores: Sequence[dict[str, Any]], method: str, parts: Sequence[str], metric: str) -> float:
-    """The method's rate on several parts, each weighted by its words."""
+    """The method's rate on several parts together: all errors over all units of the references."""
     of_method = [score for score in scores if score["method"] == method and score["part"] in parts]
-    weights = [max(score["ref"], 1) for score in of_method]
-    return sum(score[metric] * weight for score, weight in zip(of_method, weights, strict=True)) / sum(weights)
+    counts = [score[UNITS[metric]] if metric in UNITS else score for score in of_method]
+    wrong = sum(each["ins"] + each["del"] + each["sub"] for each in counts)
+    return wrong / max(1, sum(each["ref"] for each in counts))

@@ -10,7 +10,9 @@ from egret.base.errors import EgretError, first_few
 from egret.lang.characters import HAN
 
 GAP = "\ue000"  # stands for nothing in an alignment; private-use, so that no word is the same
-MIXED = re.compile(f"[{HAN}]|[^{HAN}]+")
+LATIN = "A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff3a\uff41-\uff5a"
+# Latin letters and what belongs to no script hang together; any other character stands by itself.
+MIXED = re.compile(rf"(?:(?![{HAN}])[\W\d_{LATIN}])+|.")
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def characters(words: Iterable[str]) -> list[str]:
 
 
 def mixed(words: Iterable[str]) -> list[str]:
-    """Chinese characters one by one, what stands between them whole, for the mixed error rate: 卡 拉 OK of 卡拉OK."""
+    """Latin words and numbers whole, the characters of other scripts (Chinese, kana, Hangul, Cyrillic) one by one, for
+    the mixed error rate: 卡 拉 OK of 卡拉OK."""
     return [unit for word in words for unit in ([word] if word.isascii() else MIXED.findall(word))]
 
 

@@ -16,16 +16,28 @@ DONE = {"mandarin": ("fullwidth", "numbers"), "english": ("fullwidth", "numbers"
 
 # U+3000 and U+FF01 to U+FF5E are the space and the ASCII characters in the width of a Chinese one.
 HALF_WIDTH = {0x3000: " ", **{0xFF01 + place: chr(0x21 + place) for place in range(94)}}
-ERHUA = re.compile(rf"([{HAN}])(\s?)儿(?!\s?[子童科孙媳])")  # 儿子, 儿童 and so on begin with a full syllable
-FULL_AFTER = "女婴幼孤少胎健宠弃男患孪托"  # 女儿, 婴儿 and so on end with one
+# Words that begin with a full 儿: 儿子, 儿童, 儿科, 儿孙, 儿媳, 儿歌, 儿戏, 生儿育女; 儿女, but not 玩儿 女儿.
+ERHUA = re.compile(rf"([{HAN}])\s?儿(?!\s?(?:[子童科孙媳歌戏育]|女(?!\s?儿)))")
+# What stands before a full 儿 at the end of a word: 女儿, 新生儿.
+FULL_AFTER = (
+    *"女婴幼孤少胎健宠弃男患孪托产侄聋痴乞小",
+    *("新生", "私生", "混血", "畸形", "低能", "弱智", "脑瘫", "幸运", "弄潮", "流浪", "留守"),
+)
+SMALL = ("从小", "打小", "自小", "发小")  # of all that end with 小 these have erhua
+LONGEST = 2 * max(map(len, FULL_AFTER))  # with a space before each character
 
 
 def without_erhua(text: str) -> str:
-    """玩 for 玩儿, whether 儿 stands by itself or not; 女儿, 婴儿, 儿子, 儿童 and their like keep it.
+    """玩 for 玩儿, whether 儿 stands by itself or not; 女儿, 新生儿, 儿子, 儿童 and their like keep it.
 
     Spaces do not matter, so that a hypothesis in characters is treated as a reference in words is.
     """
-    return ERHUA.sub(lambda found: found[0] if found[1] in FULL_AFTER else found[1], text)
+    return ERHUA.sub(_without, text)
+
+
+def _without(found: re.Match[str]) -> str:
+    before = "".join(found.string[max(0, found.end(1) - LONGEST) : found.end(1)].split())
+    return found[0] if before.endswith(FULL_AFTER) and not before.endswith(SMALL) else found[1]
 
 
 def chinese_numbers(text: str) -> str:

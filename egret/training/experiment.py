@@ -62,9 +62,11 @@ def begin(options: LoopOptions, version: int) -> dict[str, Any]:
 
 
 def inputs(options: LoopOptions, task: Task) -> dict[str, str]:
-    """What is read, by its content: a folder that was copied to another machine goes on there."""
+    """What the model is made from, by its content: a folder that was copied to another machine goes on there."""
     found = {}
     for name, value in of_kind(options, "input").items():
+        if name in options.report_only:
+            continue
         paths = [path for path in (value if isinstance(value, list) else [value]) if path]
         for number, path in enumerate(paths, 1):
             found[name if number == 1 else f"{name} {number}"] = fingerprint(path)
@@ -82,8 +84,10 @@ def forced(options: LoopOptions) -> bool:
 
 
 def with_defaults(before: dict[str, Any], options: LoopOptions) -> dict[str, Any]:
-    """What an experiment began with; options that there were none of then had what is their default now."""
-    return {**before, "options": {**as_plain(defaults(type(options), "option")), **before["options"]}}
+    """What an experiment began with; options that there were none of then had what is their default now, and inputs
+    that only the report is about do not matter."""
+    read = {name: value for name, value in before["inputs"].items() if name.split()[0] not in options.report_only}
+    return {**before, "inputs": read, "options": {**as_plain(defaults(type(options), "option")), **before["options"]}}
 
 
 def clear(out: Path) -> None:

@@ -36,7 +36,7 @@ class TextBatchOptions(PlanOptions):
 
 @dataclass(kw_only=True)
 class LmOptions(LoopOptions):
-    step, measure = "train_lm", TEXT
+    step, measure, report_only = "train_lm", TEXT, ("test_cuts",)
 
     cuts: list[Path] = infile("cuts whose transcripts are training text", "stage 0", default=[])
     text: list[Path] = infile("plain training text, a sentence a line, .gz accepted", default=[])

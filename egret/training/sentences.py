@@ -3,7 +3,7 @@
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from egret.base.errors import EgretError, counted, first_few
-from egret.base.files import digest, text_lines, write_jsonl, write_tensors
+from egret.base.files import atomic_open, digest, text_lines, write_tensors
 from egret.base.log import log
 from egret.base.stamps import fingerprint
 from egret.corpus.cuts import references
@@ -20,7 +20,8 @@ from egret.lang.segment import Segmentation, segmenter
 from egret.lm.ngram import RESERVED
 from egret.lm.vocabulary import UNKNOWN_ID, Vocabulary
 
-VERSION = 1  # raised when the same text would give other numbers
+VERSION = 2  # raised when the same text would give other numbers, or what is kept of it be written otherwise
+Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ class Reader:
           EgretError: a file is not as it should be, or no sentence is left.
         """
         made_from = self._made_from([*cuts, *text])
-        found = _load(kept, made_from)
+        found = _load(kept, made_from) if rejected.exists() else None
         if found is None:
-            found = self.sentences(cuts, text)
+            with atomic_open(rejected) as listed:
+                found = self.sentences(cuts, text, lambda row: listed.write(json.dumps(row, ensure_ascii=False) + "\n"))
             columns, about = found
             tensors = {item.name: getattr(columns, item.name) for item in fields(columns)}
             write_tensors(kept, tensors, {"made_from": made_from, "about": json.dumps(about)})
         sentences, about = found
-        write_jsonl(rejected, about["rejected"])
         self._report(sentences, about, first_few(map(str, [*cuts, *text])), rejected)
         return sentences
 
@@ -96,11 +97,17 @@ class Reader:
         # The spelling of words in tokens is the lang folder's affair.
         return digest([*how, fingerprint(self.vocabulary.lang.folder), *map(fingerprint, files)])
 
-    def sentences(self, cuts: Sequence[Path], text: Sequence[Path]) -> tuple[Sentences, dict[str, Any]]:
-        """The sentences that can be used, and of the others `rejected`, rows with id, reason and detail, and how many
-        were `empty`; `reserved` symbols were left out."""
+    def sentences(
+        self, cuts: Sequence[Path], text: Sequence[Path], reject: Callable[[Row], Any] = lambda row: None
+    ) -> tuple[Sentences, dict[str, Any]]:
+        """The sentences that can be used, and how many were `rejected` for which reason and how many were `empty`;
+        `reserved` symbols were left out.
+
+        Args:
+          reject: called for each sentence that cannot be used, with its id, the reason and a detail.
+        """
         numbers, ends, words, parts, places = (array(kind) for kind in "iqihq")
-        rejected: list[dict[str, str]] = []
+        rejected: Counter[str] = Counter()
         counts: Counter[str] = Counter()
         cut_up = segmenter(self.segment, self.vocabulary.lang.words.keys() - RESERVED)
         for part, place, name, sentence in sources(cuts, text):
@@ -110,24 +117,26 @@ class Reader:
             if not said:
                 counts["empty"] += 1
                 continue
+            reason, detail, found = "", "", []
             if unknown := self.vocabulary.outside(said):
-                rejected.append({"id": name, "reason": "text outside the units", "detail": " ".join(unknown)})
-                continue
-            found = self.vocabulary.encode(said)
-            if len(found) > self.longest:
-                rejected.append({"id": name, "reason": "too long", "detail": f"{len(found)} tokens"})
+                reason, detail = "text outside the units", " ".join(unknown)
+            elif len(found := self.vocabulary.encode(said)) > self.longest:
+                reason, detail = "too long", f"{len(found)} tokens"
+            if reason:
+                rejected[reason] += 1
+                reject({"id": name, "reason": reason, "detail": detail})
                 continue
             numbers.extend(found)
             ends.append(len(numbers))
             words.append(len(said))
             parts.append(part)
             places.append(place)
-        columns = (np.array(each, dtype=each.typecode) for each in (numbers, ends, words, parts, places))
+        columns = map(np.asarray, (numbers, ends, words, parts, places))  # views of the same memory
         return Sentences(*columns), {"rejected": rejected, "empty": counts["empty"], "reserved": counts["reserved"]}
 
     def _report(self, sentences: Sentences, about: dict[str, Any], where: str, listed: Path) -> None:
-        rejected = about["rejected"]
-        reasons = ", ".join(f"{reason}: {n}" for reason, n in Counter(row["reason"] for row in rejected).most_common())
+        rejected = sum(about["rejected"].values())
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in Counter(about["rejected"]).most_common())
         unknown = sentences.unknown
         log.info(
             "%s: %d sentences, %d words, %d tokens%s%s%s%s", where, len(sentences), sentences.words.sum(),
@@ -135,7 +144,7 @@ class Reader:
             f", {unknown} of them ({100 * unknown / max(1, len(sentences.numbers)):.2f} %) unknown" if unknown else "",
             f"; {counted(about['empty'], 'empty line')} left out" if about["empty"] else "",
             f"; {counted(about['reserved'], 'reserved symbol')} left out" if about["reserved"] else "",
-            f"; {counted(len(rejected), 'sentence')} left out ({reasons}; listed in {listed})" if rejected else "",
+            f"; {counted(rejected, 'sentence')} left out ({reasons}; listed in {listed})" if rejected else "",
         )  # fmt: skip
         if not len(sentences):
             raise EgretError(f"{where}: no sentence can be used ({reasons or 'all lines are empty'}); a language model "

@@ -33,7 +33,7 @@ def report(options: LmOptions) -> dict[str, Any]:
     results = {}
     for path, cuts in files:
         sentences, about = task.reader.sentences([path] if cuts else [], [] if cuts else [path])
-        row = {**perplexity(model, sentences, task.vocabulary.unit), "left_out": len(about["rejected"])}
+        row = {**perplexity(model, sentences, task.vocabulary.unit), "left_out": sum(about["rejected"].values())}
         results[part_name(path)] = row
         per_token = f" per word, {row['perplexity_per_token']} per token" if config["unit"] == "token" else " per word"
         log.info("%s: perplexity %s%s, the ends of sentences counted; %d of %d words unknown, %d sentences left out",

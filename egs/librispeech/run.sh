@@ -106,7 +106,7 @@ if stage 3 "graph: the n-gram given, or one of the text or of the training trans
   if [[ -n $lm_text && $lm_mix == text ]]; then
     source=(--text "$(resolve_path "$lm_text")")
   elif [[ -n $lm_text ]]; then
-    source+=(--other-text "$(resolve_path "$lm_text")")
+    source+=(--other-text "$(resolve_path "$lm_text")" --weight-cuts "${cuts[@]:0:${#dev[@]}}")
   fi
   if [[ -n $lm_prune ]]; then
     read -ra counts <<<"$lm_prune"
@@ -142,7 +142,7 @@ if stage 5 "decode, score, report: the graph's scale, the words' score and the m
     --cuts "${dev_features[@]}" "${test_features[@]}"
 fi
 
-if stage 6 "neural language model, on demand: train it on the n-gram's text, weigh n-best lists with it, score"; then
+if stage 6 "neural language model, on demand: train it on --lm-text or the transcripts, weigh n-best lists with it, score"; then
   config=$(neural_lm_config)
   source=(--cuts "$data/cuts/train.jsonl")
   [[ -z $lm_text ]] || source=(--text "$(resolve_path "$lm_text")")
@@ -158,4 +158,5 @@ if stage 6 "neural language model, on demand: train it on the n-gram's text, wei
     --dev-part "${dev[@]}" --lang "$lang" --normaliser upper --note "$note"
 fi
 
+((stop_stage < 6)) || experiment+=/$neural
 finish "$experiment"

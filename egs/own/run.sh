@@ -135,9 +135,10 @@ fi
 
 if stage 3 "graph: n-gram of the training transcripts and of --lm-text, G, HLG"; then
   texts=()
-  if [[ -n $lm_text ]]; then
-    texts=(--other-text "$(resolve_path "$lm_text")")
-    [[ $lm_mix == interpolate ]] || texts[0]=--text
+  if [[ -n $lm_text && $lm_mix == interpolate ]]; then
+    texts=(--other-text "$(resolve_path "$lm_text")" --weight-cuts "$data/cuts/dev.jsonl")
+  elif [[ -n $lm_text ]]; then
+    texts=(--text "$(resolve_path "$lm_text")")
   fi
   texts+=(--lang "$lang_dir" --cuts "$data/cuts/train.jsonl" --dev-cuts "$data"/cuts/{dev,test}.jsonl)
   "$steps/train_ngram.py" --cmd "${graph_cmd[*]@Q}" --order "$lm_order" "${texts[@]}" --out "$lm"
@@ -193,4 +194,5 @@ if stage 6 "neural language model, on demand: train it on the n-gram's text, wei
     --lang "$lang_dir" --normaliser "$normaliser"
 fi
 
+((stop_stage < 6)) || experiment+=/$neural
 finish "$experiment"
