@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from egret.base.files import read_json, write_json, write_jsonl
+from egret.base.stamps import Request, write_stamp
 from egret.scoring import tables
 from egret.scoring.report import LEAVES
 from folders import PREPARE_LANG
@@ -59,6 +60,22 @@ def step(run_step, project):
 
 
 BOTH = ("--cuts", "cuts/dev.jsonl", "cuts/test.jsonl")
+
+
+def test_decodings_of_two_runs_are_not_scored_together(project, step):
+    folder = project / "exp/decode"
+    assert "steps/decode.py has not ended there" in step(*BOTH, "--dev-part", "dev")
+    outputs = sorted(folder.glob("*/hyp.jsonl"))
+    write_stamp(folder, Request("decode", 1, {}, {}), outputs, {}, 1.0)
+    assert "has not ended" not in step(*BOTH, "--dev-part", "dev", "--force")
+    make_decoding(project, "dev", "greedy", {"ann-1": "no no", "bob-1": "no"})  # by a run that was killed after it
+    said = step(*BOTH, "--dev-part", "dev", code=1)
+    assert "dev_greedy/hyp.jsonl: not what the last finished run of steps/decode.py left" in said
+
+
+def test_a_part_that_was_not_decoded_is_named(project, step):
+    make_cuts(project, "other", {"ann-3": "yes"})
+    assert "--cuts: other: not decoded" in step(*BOTH, "cuts/other.jsonl", "--dev-part", "dev")
 
 
 def test_the_step_scores_every_decoding_and_names_the_best(project, step):

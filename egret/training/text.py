@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, first_few
 from egret.base.files import count_lines
 from egret.lang.lang import Lang
 from egret.lang.normalise import identity
@@ -179,6 +179,10 @@ class Text:
         options = self.options
         train = self.corpus(options.cuts, options.text, "train")
         self.refuse_too_many_rejected(len(train.table))
+        if train.sentences.unknown == len(train.sentences.numbers):
+            where = first_few(map(str, [*options.cuts, *options.text]))
+            raise EgretError(f"{where}: none of its words is in {options.lang}/words.txt; is it of another language "
+                             f"or case? (--normaliser)")  # fmt: skip
         return train, self.corpus(options.dev_cuts, options.dev_text, "dev") if options.has_dev else None
 
     def corpus(self, cuts: list[Path], text: list[Path], part: str) -> TextCorpus:
