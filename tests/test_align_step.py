@@ -217,10 +217,20 @@ def test_long_leaves_segments_that_have_all_the_words(align, project):
 
 
 def test_segments_of_low_agreement_are_left_out_and_listed(align, project):
-    align("--long", "true", "--segment.min-agreement", "1")
+    align("--long", "true")
+    lowest = sorted(min(word["agreement"] for word in row["words"]) for row in rows(project, "align.jsonl"))
+    said = align("--long", "true", "--segment.min-agreement", str(lowest[1]))
     listed = rows(project, "rejected.jsonl")
     assert {row["reason"] for row in listed} == {"low agreement"}
-    assert len(listed) + len(rows(project, "segments.jsonl")) == len(TEXTS)
+    assert f"{len(listed)} segments left out, with " in said and " % of the words" in said
+    words = [word for cut in rows(project, "segments.jsonl") for word in cut["supervisions"][0]["text"].split()]
+    assert 0 < len(words) < len(" ".join(TEXTS).split())
+
+
+def test_a_text_of_another_recording_is_an_error(align, project):
+    said = align("--long", "true", "--segment.min-agreement", "1", code=1)
+    assert "segments can be used, the first: low agreement; all in out/rejected.jsonl" in said
+    assert len(rows(project, "rejected.jsonl")) >= len(TEXTS)
 
 
 def test_segments_of_an_earlier_run_do_not_stay(align, project):

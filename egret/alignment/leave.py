@@ -12,6 +12,7 @@ from egret.alignment.options import AlignOptions
 from egret.alignment.outputs import ctm, suspicious, textgrid, textgrid_name
 from egret.alignment.run import Rejected, refuse_many
 from egret.alignment.segments import as_cut, divide
+from egret.base.errors import EgretError
 from egret.base.files import atomic_open, atomic_path, write_jsonl, write_text
 from egret.base.log import log
 from egret.corpus.cuts import Cut, spoken_of, write_cuts
@@ -34,7 +35,7 @@ class Files:
         self.left_out: list[dict[str, str]] = []
         self.ranked: list[tuple[str, float, str, str]] = []
         self.segments: list[Cut] = []
-        self.total = self.words = 0
+        self.total = self.words = self.words_left_out = 0
 
     @contextmanager
     def open(self) -> Iterator["Files"]:
@@ -54,6 +55,7 @@ class Files:
             write_jsonl(self.out / "rejected.jsonl", self.rejected + self.left_out)
             refuse_many(self.options.cuts, self.rejected, self.total, self.options.max_reject_percent,
                         self.out / "rejected.jsonl")  # fmt: skip
+            self._refuse_no_segment()
         if not self.options.textgrid:
             shutil.rmtree(self.out / "textgrid", ignore_errors=True)  # those of an earlier run
         write_text(self.out / "suspicious.tsv", suspicious(self.ranked))
@@ -79,6 +81,20 @@ class Files:
         else:
             self._rank(cut["id"], row["words"])
 
+    def _refuse_no_segment(self) -> None:
+        """Raises EgretError where of long recordings nothing is left; warns where much is not."""
+        if not self.left_out:
+            return
+        listed = self.out / "rejected.jsonl"
+        lost = 100 * self.words_left_out / max(1, self.words)
+        if not self.segments:
+            raise EgretError(
+                f"{self.options.cuts}: not one of {len(self.left_out)} segments can be used, the first: "
+                f"{self.left_out[0]['reason']}; all in {listed}; is it the text of this recording?"
+            )
+        log.warning("%s: %d segments left out, with %.1f %% of the words; listed in %s",
+                    self.options.cuts, len(self.left_out), lost, listed)  # fmt: skip
+
     def _rank(self, name: str, words: list[dict[str, Any]]) -> None:
         worst = min(words, key=lambda word: word["agreement"])
         text = " ".join(word["word"] for word in words)
@@ -101,6 +117,7 @@ class Files:
                 fault = "low agreement", f"{made['custom']['confidence']:.4g}: {made['supervisions'][0]['text']}"
             if fault:
                 self.left_out.append({"id": made["id"], "reason": fault[0], "detail": fault[1]})
+                self.words_left_out += len(said)
             else:
                 self.segments.append(made)
 
