@@ -260,6 +260,16 @@ def test_where_the_method_was_chosen_by_mixed_errors_these_are_compared(tmp_path
     assert (test.metric, test.found and test.found.rates[0]) == ("mer", pytest.approx(100 * 10 / 60))
 
 
+def test_a_part_that_something_was_chosen_on_is_said_to_be_no_evidence(tmp_path: Path):
+    make(tmp_path / "a", BAD)
+    make(tmp_path / "b", REFERENCES)
+    assert not compare(tmp_path / "a", tmp_path / "b").tests[0].note
+    path = tmp_path / "b/decode/test_greedy/score.json"
+    write_json(path, read_json(path) | {"chosen_on": "dev test"})
+    [test] = compare(tmp_path / "a", tmp_path / "b").tests
+    assert test.found is not None and "were chosen on it, so that a difference here is no evidence" in test.note
+
+
 def test_parts_that_only_one_has_are_scored_and_not_tested(scored: Path, tmp_path: Path):
     make(tmp_path / "other", REFERENCES, part="dev")
     result = compare(scored / "bad", tmp_path / "other")

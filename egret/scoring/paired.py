@@ -95,7 +95,14 @@ def test_part(part: str, metric: str, scores: tuple[Score, Score]) -> Test:
         return none(f"{old[0]} was scored without {metric.upper()}; score it again (steps/score.py, stage 5)")
     a, b = ([row[name][errors] for name in shared] for row in rows)
     found = paired(a, b, [rows[0][name][length] for name in shared])
-    return Test(part, metric, methods, found, _apart(len(shared), rows))
+    notes = [_apart(len(shared), rows), _chosen_there(part, scores)]
+    return Test(part, metric, methods, found, "; ".join(note for note in notes if note))
+
+
+def _chosen_there(part: str, scores: tuple[Score, Score]) -> str:
+    if any(part in str(score.get("chosen_on") or "").split() for score in scores):
+        return "methods or their parameters were chosen on it, so that a difference here is no evidence"
+    return ""
 
 
 def _apart(shared: int, rows: Sequence[dict[str, Any]]) -> str:
