@@ -19,7 +19,9 @@ MARKS = {
     "beam_narrowed": "memory ran out, beams were narrowed",
     "out_of_memory": "memory ran out with the narrowest beams, and there are no words",
     "untimed": "no times of words, their tokens make other words or do not fit into the frames",
-    "narrowed": "the lattice is too wide to follow every history (a lower --hlg.output-beam helps), the best ones were",
+    "partial": "no path ends where a sentence may (wider beams may help), the best of the others was taken",
+    "histories_pruned": "the lattice is too wide to follow every history (a lower --hlg.output-beam helps), the best "
+    "ones were",
 }
 
 
@@ -40,7 +42,7 @@ def run(options: DecodeOptions) -> Outcome:
         for cuts, (results, took) in heard.items():
             results = [result for result in results if result.params in settings[result.method]]
             outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
-            counts[part_name(cuts)] = len(results[0].hypotheses)
+            counts[part_name(cuts)] = len(results[0].names)
     else:
         for method, tried in settings.items():
             if len(tried) > 1:
@@ -49,7 +51,7 @@ def run(options: DecodeOptions) -> Outcome:
     for cuts in options.test_cuts:
         results, took = recognise(recogniser, cuts, settings)
         outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
-        counts[part_name(cuts)] = len(results[0].hypotheses)
+        counts[part_name(cuts)] = len(results[0].names)
     remove_others(options.out, outputs)
     return Outcome(outputs, {f"utterances of {part}": count for part, count in counts.items()})
 
@@ -121,19 +123,20 @@ def leave(out: Path, part: str, results: list, took: dict[str, float], chosen_on
             "search": round(result.seconds / audio, 5),
         }
         about = {"part": part, "method": result.method, "params": result.params, "chosen_on": chosen_on}
-        marked = {mark: [hyp["id"] for hyp in result.hypotheses if hyp.get(mark)] for mark in MARKS}
+        hypotheses = result.hypotheses
+        marked = {mark: [hyp["id"] for hyp in hypotheses if hyp.get(mark)] for mark in MARKS}
         about |= {mark: len(names) for mark, names in marked.items() if names}
-        write_jsonl(folder / "hyp.jsonl", result.hypotheses)
+        write_jsonl(folder / "hyp.jsonl", hypotheses)
         write_json(folder / "params.json", {**about, "rtf": {**rtf, "audio_seconds": round(audio, 2)}})
-        if lost := [hyp["id"] for hyp in result.hypotheses if hyp["score"]["total"] is None]:
+        if lost := [hyp["id"] for hyp in hypotheses if hyp["score"]["total"] is None]:
             log.warning("%s %s: no path for %d of %d utterances, which get no words (%s); wider beams may help",
-                        part, result.method, len(lost), len(result.hypotheses), first_few(lost))  # fmt: skip
+                        part, result.method, len(lost), len(hypotheses), first_few(lost))  # fmt: skip
         for mark, names in marked.items():
             if names:
                 log.warning("%s %s: %s for %d of %d utterances (%s)", part, result.method, MARKS[mark], len(names),
-                            len(result.hypotheses), first_few(names))  # fmt: skip
+                            len(hypotheses), first_few(names))  # fmt: skip
         log.info("%s %s: %d utterances, real-time factor %.4f encoder, %.4f search",
-                 part, result.method, len(result.hypotheses), rtf["encoder"], rtf["search"])  # fmt: skip
+                 part, result.method, len(hypotheses), rtf["encoder"], rtf["search"])  # fmt: skip
         written += [folder / "hyp.jsonl", folder / "params.json"]
     return written
 

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from egret.base.files import read_json, read_jsonl, write_jsonl
-from egret.decoding.recognise import batches
+from egret.decoding.recognise import Recognised, batches
 from egret.graph import arcs
 from egret.lang.lang import Lang
 from egret.models.files import load_model, save_weights
 from egret.models.greedy import ctc_greedy
 from folders import ROOT, make_cuts, make_experiment, make_lang
 from graphs import LEXICON, make_graph, one_hot
+from language_models import make_lm
 
 FRAMES = [40, 12, 64, 13, 25]
 
@@ -253,6 +254,17 @@ def test_the_measurement_finds_what_kaldi_decoder_finds(graph, project, monkeypa
     assert utterances == same and int(same) > 2 and ("encoder: " in said) == bool(scores)
 
 
+def test_a_row_of_a_setting_that_is_kept_takes_little_memory():
+    rng = random.Random(1)
+    names = [f"speaker{number:04}-chapter-utterance{number:06}" for number in range(100)]
+    rows = {name: {"words": rng.choices(["SOME", "WORDS", "OTHERS"], k=20), "tokens": rng.choices("abcdefghij", k=60),
+                   "score": {"total": rng.gauss(0, 9), "acoustic": rng.gauss(0, 9)}} for name in names}  # fmt: skip
+    kept = Recognised("hlg_nbest", {}, names)
+    kept.add(rows)
+    assert kept.hypotheses == [{"id": name, **rows[name]} for name in names]
+    assert sum(map(len, kept.packed)) < 200 * len(names)  # a tenth of what the rows take
+
+
 # What is refused
 
 
@@ -304,6 +316,74 @@ def test_kaldi_decoder_has_no_lattices(graph, project, decode):
     decode(*given, "--method", "all")
     found = {path.name for path in (project / "out").glob("test_*")}
     assert found == {"test_ctc_greedy", "test_ctc_prefix_beam", "test_hlg_1best"}
+
+
+@pytest.mark.k2
+def test_kaldi_decoder_makes_its_graph_once_for_each_word_score(graph, project, decode, monkeypatch):
+    pytest.importorskip("kaldi_decoder")
+    pytest.importorskip("kaldifst")
+    from egret.decoding import kaldi
+
+    made = []
+    whole = kaldi.make_fst
+    monkeypatch.setattr(kaldi, "make_fst", lambda *given: (made.append(given[-1]), whole(*given))[1])
+    settings = ["--hlg.graph-scale", "0.5", "1", "--hlg.word-score", "0", "1", "--max-duration", "0.1"]
+    decode(*HLG, "--hlg.searcher", "kaldi-decoder", "--dev-cuts", "feats/dev.jsonl", *settings)
+    assert sorted(made) == [0.0, 1.0, 2.0]  # as parts of the scale
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("method", ["auto", "all"])
+def test_a_neural_language_model_with_a_graph_needs_lattices(graph, project, decode, method):
+    make_lm(project / "lm", Lang.read(project / "lang"))
+    given = [*TEST, "--graph", "graph", "--hlg.searcher", "kaldi-decoder", "--neural-lm", "lm"]
+    said = decode(*given, "--method", method, code=2)
+    assert (f"--neural-lm is for --method neural_lm_rescore, which --method {method} leaves out with this model and "
+            f"--hlg.searcher kaldi-decoder") in said  # fmt: skip
+
+
+@pytest.mark.k2
+def test_a_neural_language_model_is_refused_with_a_searcher_without_lattices(graph, project, decode):
+    make_lm(project / "lm", Lang.read(project / "lang"))
+    given = [*TEST, "--graph", "graph", "--hlg.searcher", "kaldi-decoder", "--neural-lm", "lm"]
+    assert "finds the best path only" in decode(*given, "--method", "neural_lm_rescore", code=2)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--rescore-lm", "G"], "--rescore-lm is for --method lattice_rescore, which --method auto leaves out"),
+        (["--neural-lm", "lm"], "--neural-lm is for --method neural_lm_rescore, which --method auto leaves out"),
+        (["--hlg.hot-words", "G"], "--hlg.hot-words is for methods that search in a graph"),
+        (["--nbest.paths", "9"], "--nbest.paths is for methods that choose from lists of a graph's lattices"),
+    ],
+)
+def test_what_auto_does_not_read_with_a_model_without_ctc_is_wrong_usage(graph, project, decode, given, says):
+    make_experiment(project / "exp", Lang.read(project / "lang"), decoder="speller", ctc_weight=0.0)
+    for name in ("G", "lm"):
+        (project / name).touch()
+    assert says in decode(*TEST, "--graph", "graph", "--method", "auto", *given, code=2)
+
+
+@pytest.mark.k2
+def test_a_larger_n_gram_is_refused_where_auto_searches_without_lattices(graph, project, decode):
+    (project / "G").touch()
+    given = ["--graph", "graph", "--method", "auto", "--hlg.searcher", "kaldi-decoder", "--rescore-lm", "G"]
+    assert "--rescore-lm is for --method lattice_rescore, which --method auto leaves out" in decode(
+        *TEST, *given, code=2
+    )
+
+
+def test_lists_of_a_graph_without_a_graph_are_wrong_usage(decode):
+    assert "--nbest.paths is for methods that choose" in decode(*TEST, "--method", "all", "--nbest.paths", "9", code=2)
+
+
+@pytest.mark.k2
+def test_a_graph_that_no_method_reads_is_warned_of(graph, project, decode):
+    make_experiment(project / "exp", Lang.read(project / "lang"), decoder="speller", ctc_weight=0.0)
+    said = decode(*TEST, "--graph", "graph", "--method", "auto")
+    assert "--graph graph: not read, --method attention_beam searches in none" in said
 
 
 @pytest.mark.k2

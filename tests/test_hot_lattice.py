@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from egret.base.errors import EgretError
-from egret.base.files import read_jsonl
+from egret.base.files import read_json, read_jsonl
 from egret.decoding.hot_lattice import HotPhrases
 from egret.decoding.lattice import best_paths
 from egret.lang.lang import Lang
 from folders import make_cuts, make_experiment, make_lang, random_log_probs
 from graphs import LEXICON, make_graph
+from language_models import make_lm
 from test_hlg import HOMOPHONES, PREFIXES, WIDE, compile_case
 from test_nbest import EVERYTHING, all_sequences
 
@@ -72,6 +73,20 @@ def test_all_methods_of_the_graph_prefer_them_and_say_by_how_much(k2, run_step, 
         for row, first in zip(rows[method], rows["hlg_1best"], strict=True):
             assert row["words"] == first["words"]
             assert row["score"].get("added", 0.0) == pytest.approx(20 * row["words"].count("bee"), abs=1e-6)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("method", ["hlg_1best", "hlg_nbest", "neural_lm_rescore"])
+def test_a_lattice_with_too_many_histories_is_marked_and_counted(k2, run_step, project, monkeypatch, method):
+    monkeypatch.setattr("egret.decoding.grammar_walk.MOST", 8)
+    (project / "hot.txt").write_text("a be 3\nab a 2\nbee c a 4\n")
+    lang = Lang.read(project / "lang")
+    make_graph(project / "graph", lang)
+    make_lm(project / "lm", lang)
+    neural = ["--neural-lm", "lm"] if method == "neural_lm_rescore" else []
+    run_step("decode", project, *HOT, "--method", method, *neural)
+    marked = [row["id"] for row in read_jsonl(project / f"out/test_{method}/hyp.jsonl") if row.get("histories_pruned")]
+    assert read_json(project / f"out/test_{method}/params.json")["histories_pruned"] == len(marked) > 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 
 from egret.base.errors import EgretError
 from egret.decoding.grammar_walk import Change, Grammar
-from egret.decoding.lattice import Lattice, best_paths, make_lattice
+from egret.decoding.lattice import PARTIAL, PRUNED, Lattice, best_paths, make_lattice
 from egret.decoding.options import HlgOptions
 from egret.graph import arcs
 from egret.graph.grammar import grammar
@@ -130,6 +130,100 @@ def test_the_first_is_what_the_search_for_the_best_path_finds(k2, tmp_path, sure
     found = [paths[0] for paths in best_paths(decoder.lattices(log_probs, lengths, options, 0.7, 0.5), 0.7, 0.5, 10)]
     assert [(path.words, path.tokens) for path in found] == [(best.words, best.tokens) for best in wanted]
     assert [path.total(0.7, 0.5) for path in found] == pytest.approx([best.score for best in wanted], abs=1e-3)
+
+
+@pytest.fixture
+def twice(k2, tmp_path) -> tuple[Case, torch.Tensor]:
+    """A graph of k2's modified topology, in which a token follows itself without a blank, and frames x x y."""
+    case = compile_case(tmp_path, [("aa", ["x", "x"]), ("b", ["y"])], None, 1, seed=1, topology="modified")
+    log_probs = torch.full((1, 3, len(case.lang.units)), -20.0)
+    for frame, token in enumerate("xxy"):
+        log_probs[0, frame, case.lang.tokens[token]] = -0.1
+    return case, log_probs
+
+
+@pytest.mark.k2
+def test_a_repeated_token_stays_with_the_modified_topology(twice):
+    from egret.decoding.graph import GraphDecoder
+
+    case, log_probs = twice
+    [best] = GraphDecoder(case.folder, case.lang, torch.device("cpu")).decode(log_probs, torch.tensor([3]), WIDE, 1.0)
+    assert [case.lang.units[token] for token in best.tokens] == ["x", "x", "y"]
+
+
+@pytest.mark.k2
+def test_a_repeated_token_stays_in_lattices_with_the_modified_topology(twice):
+    from egret.decoding.graph import GraphDecoder
+
+    case, log_probs = twice
+    decoder = GraphDecoder(case.folder, case.lang, torch.device("cpu"))
+    [[best, *_]] = best_paths(decoder.lattices(log_probs, torch.tensor([3]), WIDE, 1.0, 0.0), 1.0, 0.0, 2)
+    assert [case.lang.units[token] for token in best.tokens] == ["x", "x", "y"]
+
+
+@pytest.mark.k2
+def test_a_repeated_token_stays_with_kaldi_decoder(twice):
+    pytest.importorskip("kaldi_decoder")
+    pytest.importorskip("kaldifst")
+    from egret.decoding.kaldi import KaldiDecoder
+
+    case, log_probs = twice
+    [best] = KaldiDecoder(case.folder, case.lang).decode(log_probs, torch.tensor([3]), WIDE, 1.0)
+    assert [case.lang.units[token] for token in best.tokens] == ["x", "x", "y"]
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("topology", ["standard", "modified"])
+@pytest.mark.parametrize("lexicon", [REPEATS, VARIANTS, PREFIXES], ids=["rep", "variant", "prefix"])
+def test_the_tokens_of_every_path_say_its_words(k2, tmp_path, lexicon, topology):
+    case = compile_case(
+        tmp_path, lexicon, None, 1, seed=1, topology=topology
+    )  # a unigram leads words back to one state
+    lattice, _ = lattice_of(case, [5])
+    for path in best_paths(lattice, 1.0, 0.0, EVERYTHING)[0]:
+        ways = sayings(lexicon, [case.lang.word_names[word] for word in path.words], None, PROBABILITY)
+        assert [case.lang.units[token] for token in path.tokens] in [list(tokens) for tokens, _ in ways]
+
+
+@pytest.fixture
+def unfinished(k2, tmp_path) -> tuple[Case, torch.Tensor]:
+    """Frames x y x, of which the beam leaves no word that is whole but the first, beside x y."""
+    case = compile_case(tmp_path, [("a", ["x", "y"])], None, 1, seed=1)
+    log_probs = torch.full((2, 3, len(case.lang.units)), -200.0)
+    for frame, token in enumerate("xyx"):
+        log_probs[:, frame, case.lang.tokens[token]] = -0.1
+    return case, log_probs
+
+
+BEAM = HlgOptions(search_beam=50, output_beam=8, min_active=1)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("word_score", [0.0, 2.0])
+def test_where_no_path_ends_a_sentence_the_best_is_taken_and_marked(unfinished, word_score):
+    from egret.decoding.graph import GraphDecoder
+
+    case, log_probs = unfinished
+    decoder = GraphDecoder(case.folder, case.lang, torch.device("cpu"))
+    given = log_probs, torch.tensor([3, 2]), BEAM, 0.5, word_score
+    found = decoder.decode(*given)
+    assert [(best.words, len(best.tokens), best.partial) for best in found] == [([1, 1], 3, True), ([1], 2, False)]
+    lists = best_paths(decoder.lattices(*given), 0.5, word_score)
+    assert [(path.words, path.tokens, path.marks) for [path] in lists] == [
+        (found[0].words, found[0].tokens, (PARTIAL,)), (found[1].words, found[1].tokens, ())
+    ]  # fmt: skip
+    assert [path.total(0.5, word_score) for [path] in lists] == pytest.approx([best.score for best in found], abs=1e-3)
+
+
+@pytest.mark.k2
+def test_where_no_path_ends_a_sentence_kaldi_decoder_takes_the_best(unfinished):
+    pytest.importorskip("kaldi_decoder")
+    pytest.importorskip("kaldifst")
+    from egret.decoding.kaldi import KaldiDecoder
+
+    case, log_probs = unfinished
+    found = KaldiDecoder(case.folder, case.lang).decode(log_probs, torch.tensor([3, 2]), BEAM, 0.5)
+    assert [(best.words, len(best.tokens), best.partial) for best in found] == [([1, 1], 3, True), ([1], 2, False)]
 
 
 # In lattices of any kind
@@ -261,8 +355,8 @@ def test_the_best_with_another_g_or_a_share_of_it_is_the_best_of_all_paths(tmp_p
     first, old = make_grammar(tmp_path, lang, seed=10 + seed)
     larger, new = make_grammar(tmp_path, lang, seed=20 + seed)
     lattice = random_lattice(seed)
-    changed, narrowed = Change(larger, first if with_first else None)(lattice)
-    assert not narrowed
+    changed = Change(larger, first if with_first else None)(lattice)
+    assert not changed.marks[PRUNED]
     for utterance, [path] in enumerate(best_paths(changed.shared(share), 0.8, 0.3)):
         wanted = []
         for way in ways(lattice, utterance):
@@ -279,7 +373,7 @@ def test_the_best_with_another_g_or_a_share_of_it_is_the_best_of_all_paths(tmp_p
 def test_with_the_same_g_nothing_changes(tmp_path, lang):
     first, _ = make_grammar(tmp_path, lang, seed=5)
     lattice = random_lattice(5)
-    before, after = (best_paths(each, 1.0, 0.0, 50) for each in (lattice, Change(first, first)(lattice)[0]))
+    before, after = (best_paths(each, 1.0, 0.0, 50) for each in (lattice, Change(first, first)(lattice)))
     assert [[path.words for path in paths] for paths in after] == [[path.words for path in paths] for paths in before]
     assert [path.total(1.0, 0.0) for paths in after for path in paths] == pytest.approx(
         [path.total(1.0, 0.0) for paths in before for path in paths]
@@ -291,27 +385,27 @@ def test_a_batch_without_any_path_has_none_afterwards(tmp_path, lang):
     none = np.zeros(0, np.int64)
     lattice = make_lattice(np.array([-1, -1]), none, none, none, random_lattice(5).words.take(none), np.zeros(0),
                            np.zeros(0), none)  # fmt: skip
-    changed, _ = Change(larger)(lattice)
+    changed = Change(larger)(lattice)
     assert best_paths(changed.shared(0.5), 1.0, 0.0) == [[], []]
 
 
 def test_what_the_larger_g_has_no_sentence_for_has_no_path(tmp_path, lang):
     only_a = arcs.from_rows([(0, 0, 1, 1, -0.5), (0, 1, -1, -1, -0.1)], final=1)
     lattice = random_lattice(6)
-    found = best_paths(Change(Grammar(only_a, lang.words[BACKOFF]))(lattice)[0], 1.0, 0.0, EVERYTHING)
+    found = best_paths(Change(Grammar(only_a, lang.words[BACKOFF]))(lattice), 1.0, 0.0, EVERYTHING)
     for utterance, paths in enumerate(found):
         wanted = {way.words for way in ways(lattice, utterance) if set(way.words) <= {1}}
         assert {tuple(path.words) for path in paths} == wanted
     nothing = arcs.from_rows([(0, 1, 99, 99, 0.0), (1, 2, -1, -1, 0.0)], final=2)
-    assert best_paths(Change(Grammar(nothing, lang.words[BACKOFF]))(lattice)[0], 1.0, 0.0, 5) == [[], []]
+    assert best_paths(Change(Grammar(nothing, lang.words[BACKOFF]))(lattice), 1.0, 0.0, 5) == [[], []]
 
 
 def test_where_not_all_histories_can_be_followed_the_best_of_the_first_pass_stays(tmp_path, lang, monkeypatch):
     first, _ = make_grammar(tmp_path, lang, seed=5)
     lattice = random_lattice(5)
     monkeypatch.setattr("egret.decoding.grammar_walk.MOST", 3)
-    changed, narrowed = Change(first, first)(lattice)
-    assert narrowed == {0, 1}
+    changed = Change(first, first)(lattice)
+    assert changed.marks[PRUNED] == {0, 1}
     assert [[path.words for path in paths] for paths in best_paths(changed, 1.0, 0.0)] == [
         [path.words for path in paths] for paths in best_paths(lattice, 1.0, 0.0)
     ]

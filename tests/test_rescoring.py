@@ -165,16 +165,16 @@ def test_what_is_no_grammar_is_refused(project, decode, given):
 
 
 @pytest.mark.k2
-def test_a_lattice_is_narrowed_alike_alone_and_in_a_batch(project, decode, monkeypatch):
+def test_histories_are_pruned_alike_alone_and_in_a_batch(project, decode, monkeypatch):
     monkeypatch.setattr("egret.decoding.grammar_walk.MOST", 6)
     found = []
     for seconds in ("200", "0.1"):
         decode(*TEST, "--method", "lattice_rescore", "--rescore-lm", "G_other.safetensors",
                "--max-duration", seconds, "--force")  # fmt: skip
         found.append(rows(project, "test_lattice_rescore"))
-    assert any(row.get("narrowed") for row in found[0])
-    assert [(row["words"], row.get("narrowed")) for row in found[0]] == [
-        (row["words"], row.get("narrowed")) for row in found[1]
+    assert any(row.get("histories_pruned") for row in found[0])
+    assert [(row["words"], row.get("histories_pruned")) for row in found[0]] == [
+        (row["words"], row.get("histories_pruned")) for row in found[1]
     ]
 
 
@@ -184,19 +184,45 @@ def test_without_k2_it_says_what_to_do(project, decode, monkeypatch):
     assert "--method hlg_nbest needs k2, which cannot be imported" in decode(*TEST, "--method", "hlg_nbest", code=1)
 
 
-@pytest.mark.k2
-@pytest.mark.parametrize("method", ["hlg_nbest", "nbest_oracle", "lattice_rescore", "attention_rescore"])
-@pytest.mark.parametrize("frames", [[2, 40], [10, 2]], ids=["longest", "shortest"])
-def test_an_utterance_without_a_path_gets_no_words(project, decode, method, frames):
-    length = -(-frames[0] // 2)  # a graph of blanks, as many as the first utterance has of the model's frames
+def only_blanks(project: Path, frames: list[int], whole: int) -> None:
+    """A graph of blanks, as many as an utterance of `whole` frames has of the model's, and two to decode."""
+    length = -(-whole // 2)
     rows_of = [(place, place + 1, 0, 0, 0.0) for place in range(length)] + [(length, length + 1, -1, -1, 0.0)]
     graph = arcs.from_rows(rows_of, final=length + 1)
     arcs.save(project / "graph/HLG.safetensors", graph, arcs.about(project / "graph/HLG.safetensors"))
     make_cuts(project / "feats/test.jsonl", ["a", "be"], frames)
+
+
+FROM_LATTICES = ["hlg_nbest", "nbest_oracle", "lattice_rescore", "attention_rescore"]
+
+
+def decode_one(decode, method: str) -> str:
     larger = ["--rescore-lm", "G_first.safetensors"] if method == "lattice_rescore" else []
-    heard = decode(*TEST, "--method", method, *larger)
-    assert "no path for 1 of 2 utterances, which get no words (test-1)" in heard
-    assert rows(project, f"test_{method}")[1] == {"id": "test-1", "words": [], "tokens": [], "score": {"total": None}}
+    return decode(*TEST, "--method", method, *larger)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("method", FROM_LATTICES)
+@pytest.mark.parametrize("lost", [0, 1])
+def test_an_utterance_without_a_path_gets_no_words(project, decode, method, lost):
+    only_blanks(project, [40, 2] if lost == 0 else [2, 40], whole=2)
+    assert f"no path for 1 of 2 utterances, which get no words (test-{lost})" in decode_one(decode, method)
+    assert rows(project, f"test_{method}")[lost] == {
+        "id": f"test-{lost}", "words": [], "tokens": [], "score": {"total": None}
+    }  # fmt: skip
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("method", ["hlg_1best", *FROM_LATTICES])
+@pytest.mark.parametrize("frames", [[10, 2], [2, 10]])
+def test_where_no_path_ends_as_the_graph_the_best_of_the_others_is_taken_and_counted(project, decode, method, frames):
+    only_blanks(project, frames, whole=10)
+    said = decode_one(decode, method)
+    short = frames.index(2)
+    assert f"no path ends where a sentence may (wider beams may help), the best of the others was taken for 1 of 2 " \
+           f"utterances (test-{short})" in said  # fmt: skip
+    found = [(row["score"]["total"] is not None, row.get("partial")) for row in rows(project, f"test_{method}")]
+    assert found[short] == (True, True) and found[1 - short] == (True, None)
 
 
 # nbest_oracle
@@ -267,13 +293,27 @@ def test_another_g_changes_what_is_heard(project, decode):
     assert said(project, "test_lattice_rescore") != said(project, "test_hlg_1best")
 
 
+OTHER = ["--rescore-lm", "G_other.safetensors", "--first-lm", "G_first.safetensors", "--hlg.graph-scale", "3"]
+
+
 @pytest.mark.k2
-def test_none_of_another_g_changes_nothing_and_what_is_best_on_dev_is_taken(project, decode):
-    other = ["--rescore-lm", "G_other.safetensors", "--first-lm", "G_first.safetensors", "--hlg.graph-scale", "3"]
-    decode(*TEST, "--method", "hlg_1best", "lattice_rescore", *other, "--rescore-scale", "0")
+def test_none_of_another_g_changes_nothing(project, decode):
+    decode(*TEST, "--method", "hlg_1best", "lattice_rescore", *OTHER, "--rescore-scale", "0")
     assert said(project, "test_lattice_rescore") == said(project, "test_hlg_1best")
-    decode(*DEV, "--method", "hlg_1best", "lattice_rescore", *other, "--rescore-scale", "0", "0.5", "1")
-    assert read_json(project / "out/test_lattice_rescore/params.json")["params"]["rescore_scale"] in (0, 0.5, 1)
+
+
+@pytest.mark.k2
+@pytest.mark.parametrize("right", [0.0, 0.5, 1.0])
+def test_the_share_of_another_g_with_the_fewest_errors_on_dev_is_taken(project, decode, right):
+    rescored = ["--method", "lattice_rescore", *OTHER, "--rescore-scale"]
+    found = {}
+    for share in (0.0, 0.5, 1.0):
+        decode(*BASE, "--test-cuts", "feats/dev.jsonl", *rescored, str(share))
+        found[share] = [" ".join(row["words"]) for row in rows(project, "dev_lattice_rescore")]
+    assert len(set(map(tuple, found.values()))) == 3
+    make_cuts(project / "feats/dev.jsonl", found[right], FRAMES, seed=1)  # with this share there is no error
+    decode(*DEV, *rescored, "0", "0.5", "1")
+    assert read_json(project / "out/test_lattice_rescore/params.json")["params"]["rescore_scale"] == right
 
 
 @pytest.mark.k2
@@ -310,8 +350,8 @@ def test_an_utterance_whose_sentences_the_larger_g_lacks_keeps_its_words_and_is_
 def test_an_utterance_with_too_many_histories_is_counted(project, decode, monkeypatch):
     monkeypatch.setattr("egret.decoding.grammar_walk.MOST", 8)
     heard = decode(*TEST, "--method", "lattice_rescore", "--rescore-lm", "G_other.safetensors")
-    marked = [row["id"] for row in rows(project, "test_lattice_rescore") if row.get("narrowed")]
-    assert read_json(project / "out/test_lattice_rescore/params.json")["narrowed"] == len(marked) > 0
+    marked = [row["id"] for row in rows(project, "test_lattice_rescore") if row.get("histories_pruned")]
+    assert read_json(project / "out/test_lattice_rescore/params.json")["histories_pruned"] == len(marked) > 0
     says = "too wide to follow every history (a lower --hlg.output-beam helps), the best ones were for"
     assert f"{says} {len(marked)} of 5 utterances" in heard
 

@@ -1,13 +1,17 @@
 """Decoding where memory runs out: batches are halved, then beams narrowed, and it is said of every utterance."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from egret.base.files import read_json, read_jsonl
 from egret.base.memory import out_of_memory
 from egret.decoding import prefix_search, recognise, searches
-from egret.decoding.memory import NARROWEST, narrowed
+from egret.decoding.memory import NARROWEST, Piece, narrowed, searched
 from egret.decoding.options import DecodeOptions, HlgOptions
+from egret.decoding.search import Encoded
+from egret.lang.lang import Lang
 from folders import make_cuts, make_experiment, make_lang
 from graphs import LEXICON
 
@@ -66,6 +70,62 @@ def test_once_halved_it_stays_so_for_the_searches_that_follow(project, run_step,
     monkeypatch.setattr(prefix_search, "prefix_beam", lambda *given: sizes.append(len(given[0])) or whole(*given))
     run_step("decode", project, *TEST, "--method", "ctc_greedy", "ctc_prefix_beam")
     assert sizes == [2, 3]
+
+
+def needing_level(level: int, monkeypatch: pytest.MonkeyPatch, *penalties: float) -> list[tuple[int, float]]:
+    """Attention search has no room for beams above those of a level, with these penalties of length; returns the beams
+    and penalties tried."""
+    tried: list[tuple[int, float]] = []
+    whole = searches.attention_beam
+
+    def attention_beam(decoder, x, lengths, limits, beam: int, penalty: float) -> list:
+        tried.append((beam, penalty))
+        if beam > 8 >> level and penalty in penalties:
+            raise MemoryError
+        return whole(decoder, x, lengths, limits, beam, penalty)
+
+    monkeypatch.setattr(searches, "attention_beam", attention_beam)
+    return tried
+
+
+@pytest.fixture
+def narrow(project, run_step, monkeypatch):
+    """Decode one utterance by attention, whose second penalty has no room for the beam of 8, and by CTC."""
+    make_experiment(project / "exp", Lang.read(project / "lang"), decoder="speller", ctc_weight=0.3)
+    for part in ("dev", "test"):
+        make_cuts(project / f"feats/{part}.jsonl", ["a be"], [60])
+    tried = needing_level(1, monkeypatch, 0.5)
+    run_step("decode", project, *TEST, "--dev-cuts", "feats/dev.jsonl", "--method", "attention_beam", "joint_beam",
+             "--attention.length-penalty", "1", "0.5", "0")  # fmt: skip
+    return tried[:5]  # those of dev
+
+
+def test_all_settings_of_a_method_are_compared_with_the_same_beams(narrow):
+    assert narrow == [(8, 1), (8, 0.5), (4, 1), (4, 0.5), (4, 0)]
+
+
+def test_the_methods_that_follow_have_their_own_beams_and_no_mark(narrow, project):
+    marked = {path.parent.name: row.get("beam_narrowed") for path in (project / "out").glob("dev_*/hyp.jsonl")
+              for row in read_jsonl(path)}  # fmt: skip
+    assert marked == {"dev_attention_beam": True, "dev_joint_beam": None}
+
+
+def test_what_was_made_of_a_batch_stays_where_a_later_search_needs_narrower_beams():
+    piece = Piece([{"id": "a"}], Encoded(torch.zeros(1, 3, 2), torch.tensor([3]), torch.tensor([6]), None))
+    made = iter("xyz")
+
+    def search(encoded: Encoded, params: dict) -> list[dict]:
+        lattice = encoded.kept.once("lattice", lambda: next(made))
+        if params["narrow"] and lattice == "x":
+            raise MemoryError
+        return [{"words": [lattice]}]
+
+    options = DecodeOptions(experiment=Path(), lang=Path(), out=Path(), test_cuts=[])
+    found = []
+    for params in ({"narrow": False}, {"narrow": True}, {"narrow": False}):
+        [(piece, [[row]])] = searched(piece, search, [params], options, [0.0])
+        found.append((row["words"], row.get("beam_narrowed")))
+    assert found == [(["x"], None), (["y"], True), (["x"], None)]
 
 
 def test_an_utterance_that_is_too_much_by_itself_gets_narrower_beams_and_then_no_words(decoded, monkeypatch):

@@ -15,7 +15,7 @@ import torch
 from egret.alignment.long import align_long, heard_in_chunks
 from egret.alignment.options import AlignOptions
 from egret.alignment.text import Text, Texts
-from egret.alignment.timed import Clock, timed
+from egret.alignment.timed import timed
 from egret.base.errors import EgretError
 from egret.base.log import log, progress
 from egret.corpus.cuts import Cut, distinct_cuts
@@ -23,6 +23,7 @@ from egret.decoding.recognise import batches, inputs_of, refuse_other_units, ref
 from egret.features.batching import load_batch
 from egret.features.made import kind_trained_on
 from egret.graph.automaton import Automaton, expand
+from egret.graph.clock import Clock
 from egret.graph.topology import was_modified
 from egret.graph.viterbi import Alignment, align_batch
 from egret.lang.lang import Lang

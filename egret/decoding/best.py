@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,11 +15,12 @@ from egret.lang.lang import Lang
 
 @dataclass(frozen=True)
 class Best:
-    """The best path: words and tokens as ids, and its score."""
+    """The best path: words and tokens as ids, its score, and whether it ends where the graph may not end."""
 
     words: list[int]
     tokens: list[int]
     score: float
+    partial: bool = False
 
 
 def read_graph(folder: Path, lang: Lang) -> arcs.ArcTable:
@@ -32,6 +34,21 @@ def read_graph(folder: Path, lang: Lang) -> arcs.ArcTable:
     if not arcs.is_for(arcs.about(path), lang):
         raise EgretError(f"{path}: made for other units or words than {lang.folder}; run stage 3 again")
     return table
+
+
+def begun_tokens(graph: arcs.ArcTable) -> np.ndarray:
+    """The token that each arc of HLG begins, 0 where it begins none, int32 [A].
+
+    A state that loops on a token, and not on the blank, is inside that token, and arcs of the token go on with it.
+    Those of other states begin one: with k2's modified topology a token may follow itself without a blank, so that
+    labels alone do not tell.
+    """
+    source, destination, label = graph.arcs.T
+    inside = np.zeros(graph.num_states, np.int32)
+    loops = source == destination
+    inside[source[loops]] = label[loops]
+    inside[source[loops & (label == 0)]] = 0
+    return np.where((label > 0) & (label != inside[source]), label, 0).astype(np.int32)
 
 
 def without_sure_blanks(log_probs: Tensor, lengths: Tensor, sure: float) -> tuple[Tensor, Tensor, list[float]]:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from egret.base.errors import EgretError
-from egret.decoding.lattice import Lattice, remaining
+from egret.decoding.lattice import PRUNED, Lattice, remaining
 from egret.graph import arcs
 from egret.graph.arcs import FINAL_LABEL, ArcTable
 from egret.graph.ragged import ranges
@@ -92,12 +92,12 @@ class Change:
     first: Follower | None = None
     hot: Follower | None = None
 
-    def __call__(self, lattice: Lattice, graph_scale: float = 1.0, word_score: float = 0.0) -> tuple[Lattice, set[int]]:
+    def __call__(self, lattice: Lattice, graph_scale: float = 1.0, word_score: float = 0.0) -> Lattice:
         """The lattice in which every history that any of them tells from others has states of its own; what the larger
-        G gives no probability is left out. And the utterances whose lattice is so wide that of the histories only the
-        best, by these weights, were followed."""
+        G gives no probability is left out. Of a lattice that is too wide only the best histories, by these weights, are
+        followed."""
         if len(lattice.bounds) < 2:
-            return lattice, set()
+            return lattice
         # How much worse than the best path the best one from each state on is, in the first pass.
         worth = remaining(lattice, lattice.weighed(graph_scale, word_score), 0.0)
         kept = self.larger is None or self.first is not None
@@ -111,7 +111,7 @@ class Change:
         at = [np.zeros(len(states), np.int64) for _ in followers]
         known = len(states)
         best = np.zeros(known)
-        narrowed: set[int] = set()
+        pruned = set(lattice.marks.get(PRUNED, ()))
         rows: list[tuple[np.ndarray, ...]] = []  # of each layer: sources, destinations, old arcs, graph, added
         for begin, end in lattice.layers:
             first = np.searchsorted(states, lattice.sources[begin:end], "left")
@@ -129,7 +129,7 @@ class Change:
             owners = lattice.owners[taken[alive]]
             if np.bincount(owners, minlength=1).max() > MOST:
                 good = foremost((total + worth[lattice.destinations[taken]])[alive], owners, MOST)
-                narrowed.update(owners[~good].tolist())
+                pruned.update(owners[~good].tolist())
                 alive = alive[good]
             taken, before, after = taken[alive], before[alive], [each[alive] for each in after]
             states, at, numbers = merged(lattice.destinations[taken], after)
@@ -142,13 +142,12 @@ class Change:
             np.concatenate([np.zeros(0, np.int64), *parts]) for parts in zip(*rows, strict=True)
         )
         bounds = np.cumsum([0, *(len(row[0]) for row in rows)])
-        changed = replace(
+        return replace(
             lattice, starts=starts, sources=sources, destinations=destinations, labels=lattice.labels[taken],
             words=lattice.words.take(taken), acoustic=lattice.acoustic[taken], graph=graph,
             owners=lattice.owners[taken], bounds=bounds, added=added,
-            before=lattice.graph[taken] if self.larger else None,
+            before=lattice.graph[taken] if self.larger else None, marks={**lattice.marks, PRUNED: pruned},
         )  # fmt: skip
-        return changed, narrowed
 
 
 def foremost(ranks: np.ndarray, owners: np.ndarray, most: int) -> np.ndarray:

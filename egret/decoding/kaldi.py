@@ -1,15 +1,16 @@
 """The best path through HLG by kaldi-decoder, Kaldi's decoders in a wheel of their own: a second opinion without k2."""
 
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from egret.base.errors import EgretError
-from egret.decoding.best import Best, read_graph, without_sure_blanks
+from egret.decoding.best import Best, begun_tokens, read_graph, without_sure_blanks
 from egret.decoding.options import HlgOptions
 from egret.graph.arcs import ArcTable
-from egret.graph.ragged import Ragged
 from egret.graph.syllable_graph import outputs
 from egret.lang.lang import Lang
 
@@ -30,31 +31,59 @@ class KaldiDecoder:
             raise EgretError(f"--hlg.searcher kaldi-decoder needs the packages kaldi-decoder and kaldifst, which cannot"
                              f" be imported ({error}); local/install.sh --dev installs them") from None  # fmt: skip
         self.table = read_graph(folder, lang)
-        self.words = outputs(self.table)
-        self.made: tuple[float, object, list[list[int]]] | None = None
+        self.outputs = Outputs.of(self.table)
+        self.made: dict[
+            float, object
+        ] = {}  # by what is added for a word, for a sweep comes back to each at every batch
 
     def decode(
         self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float, word_score: float = 0.0
     ) -> list[Best]:
         """As `egret.decoding.graph.GraphDecoder.decode`."""
         log_probs, lengths, passed_over = without_sure_blanks(log_probs, lengths, options.sure_blank)
-        fst, said = self.fst(word_score / graph_scale)
+        fst, said = self.fst(word_score / graph_scale), self.outputs.said
         found = []
         for frames, length, before in zip(log_probs, lengths.tolist(), passed_over, strict=True):
-            score, words, tokens = best_path(fst, (frames[:length] / graph_scale).numpy(), options, graph_scale)
-            spoken = [word for place in words for word in said[place]]
-            found.append(Best(spoken, tokens, score * graph_scale + before))
+            score, places, ended = best_path(fst, (frames[:length] / graph_scale).numpy(), options, graph_scale)
+            tokens, words = zip(*(said[place] for place in places), strict=True) if places else ((), ())
+            found.append(Best(list(chain(*words)), list(filter(None, tokens)), score * graph_scale + before, not ended))
         return found
 
-    def fst(self, word_score: float) -> tuple[object, list[list[int]]]:
-        """The graph with so much added for each word, and the words of its output labels."""
-        if self.made is None or self.made[0] != word_score:
-            self.made = (word_score, *make_fst(self.table, self.words, word_score))
-        return self.made[1:]
+    def fst(self, word_score: float) -> object:
+        """The graph with so much added for each word."""
+        if word_score not in self.made:
+            self.made[word_score] = make_fst(self.table, self.outputs, word_score)
+        return self.made[word_score]
 
 
-def make_fst(graph: ArcTable, words: Ragged, word_score: float) -> tuple[object, list[list[int]]]:
-    """HLG as kaldifst's automaton, and the words of each of its output labels: one label may stand for several."""
+@dataclass(frozen=True)
+class Outputs:
+    """What the arcs of HLG say, as output labels of kaldifst's automaton.
+
+    Attributes:
+      said: for each label the token that begins, or 0, and the words; label 0 is nothing.
+      labels: of each arc.
+      counts: of each arc, how many words it says.
+    """
+
+    said: list[tuple[int, list[int]]]
+    labels: list[int]
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, graph: ArcTable) -> "Outputs":
+        words = outputs(graph)
+        splits, values = words.splits.tolist(), words.values.tolist()
+        places: dict[tuple[int, tuple[int, ...]], int] = {(0, ()): 0}
+        labels = [
+            places.setdefault((token, tuple(values[splits[arc] : splits[arc + 1]])), len(places))
+            for arc, token in enumerate(begun_tokens(graph).tolist())
+        ]
+        return cls([(token, list(row)) for token, row in places], labels, words.counts)
+
+
+def make_fst(graph: ArcTable, said: Outputs, word_score: float) -> object:
+    """HLG as kaldifst's automaton."""
     import kaldifst
 
     fst = kaldifst.StdVectorFst()
@@ -62,38 +91,30 @@ def make_fst(graph: ArcTable, words: Ragged, word_score: float) -> tuple[object,
         fst.add_state()
     fst.start = 0
     fst.set_final(graph.num_states - 1, 0.0)
-    said: list[list[int]] = [[]]
-    places: dict[tuple[int, ...], int] = {(): 0}
-    splits, values = words.splits.tolist(), words.values.tolist()
-    scores = (graph.scores + word_score * words.counts).tolist()
-    for arc, (source, destination, label) in enumerate(graph.arcs.tolist()):
-        row = tuple(values[splits[arc] : splits[arc + 1]])
-        if row not in places:
-            places[row] = len(said)
-            said.append(list(row))
+    scores = (graph.scores + word_score * said.counts).tolist()
+    for (source, destination, label), output, score in zip(graph.arcs.tolist(), said.labels, scores, strict=True):
         # Label 0 is epsilon there: DecodableCtc has the blank on 1. An arc into the final state takes no frame.
-        fst.add_arc(source, kaldifst.StdArc(label + 1, places[row], -scores[arc], destination))
-    return fst, said
+        fst.add_arc(source, kaldifst.StdArc(label + 1, output, -score, destination))
+    return fst
 
 
 def best_path(
     fst: object, log_probs: np.ndarray, options: HlgOptions, graph_scale: float
-) -> tuple[float, list[int], list[int]]:
-    """Score, output labels and tokens of the best path of log probabilities [T, V] divided by the scale."""
+) -> tuple[float, list[int], bool]:
+    """Of log probabilities [T, V] divided by the scale the best path: score, output labels, and whether it ends where
+    the graph may end."""
     import kaldi_decoder
     import kaldifst
 
     if not len(log_probs):
-        return float("-inf"), [], []
+        return float("-inf"), [], True
     beams = kaldi_decoder.FasterDecoderOptions(
         beam=options.search_beam / graph_scale, max_active=options.max_active, min_active=options.min_active
     )
     decoder = kaldi_decoder.FasterDecoder(fst, beams)
     decoder.decode(kaldi_decoder.DecodableCtc(np.ascontiguousarray(log_probs)))
     found, path = decoder.get_best_path()
-    if not found or not decoder.reached_final():
-        return float("-inf"), [], []
-    _, labels, places, weight = kaldifst.get_linear_symbol_sequence(path)
-    frames = np.array(labels, np.int64) - 1
-    changed = np.append(True, frames[1:] != frames[:-1])[: len(frames)]
-    return -(weight.value1 + weight.value2), places, frames[changed & (frames > 0)].tolist()
+    if not found:
+        return float("-inf"), [], True
+    _, _, places, weight = kaldifst.get_linear_symbol_sequence(path)
+    return -(weight.value1 + weight.value2), places, decoder.reached_final()

@@ -7,8 +7,8 @@ algorithm").
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 from egret.graph.arcs import FINAL_LABEL
 from egret.graph.ragged import Ragged, ranges
 
+PRUNED = "histories_pruned"  # when scores were changed, only the best histories could be followed
+PARTIAL = "partial"  # no path that was found ends where the graph may end
 AT_ONCE = 1 << 20  # hypotheses that are compared at a time, which bounds the memory
 LOWEST = -1e30  # instead of infinity, of which differences would be no numbers
 SLACK = 1e-6  # of the additions
@@ -30,7 +32,7 @@ class Lattice:
     Attributes:
       starts: the first state of each utterance, int64 [N]; -1 where there is no path.
       sources, destinations: states of all utterances, int64 [A].
-      labels: tokens with blanks between, -1 on the arcs into a final state, int64 [A].
+      labels: the token that each arc begins, or 0; -1 on the arcs into a final state, int64 [A].
       words: ids of the words that each arc says.
       acoustic: logarithms of the model's probabilities, float64 [A].
       graph: scores of the graph, float64 [A].
@@ -39,6 +41,7 @@ class Lattice:
       passed_over: score of the frames of each utterance that were not searched, float64 [N].
       added: what hot words add to the score, float64 [A].
       before: the scores of the graph that those of a larger n-gram took the place of, float64 [A], where they did.
+      marks: what is to be said of utterances in their rows of hyp.jsonl (PRUNED, PARTIAL), and of which.
     """
 
     starts: np.ndarray
@@ -53,6 +56,7 @@ class Lattice:
     passed_over: np.ndarray
     added: np.ndarray
     before: np.ndarray | None = None
+    marks: Mapping[str, Collection[int]] = field(default_factory=dict)
 
     def shared(self, share: float) -> "Lattice":
         """With so much of the larger n-gram's scores, and the rest of those that they took the place of."""
@@ -73,7 +77,7 @@ class Lattice:
         bounds = np.concatenate([[0], np.cumsum(kept)])[self.bounds]
         part = Lattice(starts, self.sources[places], self.destinations[places], self.labels[places],
                        self.words.take(places), self.acoustic[places], self.graph[places], self.owners[places], bounds,
-                       self.passed_over, self.added[places])  # fmt: skip
+                       self.passed_over, self.added[places], marks=self.marks)  # fmt: skip
         return part, scores[places]
 
     def groups(self, most: int) -> Iterator[range]:
@@ -120,6 +124,7 @@ class Path:
     acoustic: float
     graph: float
     added: float = 0.0
+    marks: tuple[str, ...] = ()  # of its lattice
 
     def total(self, graph_scale: float, word_score: float) -> float:
         return self.acoustic + graph_scale * self.graph + word_score * len(self.words) + self.added
@@ -223,8 +228,7 @@ def followed_back(trace: list[tuple[np.ndarray, np.ndarray]], ends: np.ndarray) 
 
 
 def path_of(lattice: Lattice, arcs: np.ndarray, owner: int) -> Path:
-    labels = lattice.labels[arcs]
-    tokens = labels[np.concatenate([[True], labels[1:] != labels[:-1]])]
+    tokens = lattice.labels[arcs]
     spoken = arcs[lattice.words.counts[arcs] > 0]
     return Path(
         lattice.words.take(spoken).values.tolist() if len(spoken) else [],
@@ -232,4 +236,5 @@ def path_of(lattice: Lattice, arcs: np.ndarray, owner: int) -> Path:
         float(lattice.acoustic[arcs].sum() + lattice.passed_over[owner]),
         float(lattice.graph[arcs].sum()),
         float(lattice.added[arcs].sum()),
+        tuple(mark for mark, owners in lattice.marks.items() if owner in owners),
     )

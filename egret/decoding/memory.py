@@ -1,7 +1,8 @@
 """Batches that memory has no room for: searched in halves, and where one utterance is too much, with narrower beams."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,27 +71,57 @@ def encoded_pieces(cuts: list[dict[str, Any]], encode: Callable[[list[dict[str, 
     return [replace(piece, halved=True) for piece in pieces]
 
 
-def searched(piece: Piece, search: Search, params: dict[str, Any], options: DecodeOptions) -> list[tuple[Piece, Rows]]:
-    """What a search finds in a piece, which becomes several where memory runs out. Rows of hyp.jsonl say what was done
-    for want of memory: `halved`, `beam_narrowed`, and `out_of_memory` where nothing helped and there are no words."""
-    said: Rows | None = None
+def searched(
+    piece: Piece,
+    search: Search,
+    settings: Sequence[dict[str, Any]],
+    options: DecodeOptions,
+    seconds: list[float],
+    finish: Callable[[Piece, Rows], None] = lambda piece, rows: None,
+) -> list[tuple[Piece, list[Rows]]]:
+    """What a search finds in a piece with each setting; the piece becomes several where memory runs out.
+
+    The settings of a method are to be compared: where one of them needs narrower beams for an utterance, all get them.
+    The piece that is given back is as wide as it was, so that the methods that follow begin with their own beams.
+
+    Args:
+      seconds: that each setting takes are added here, those of attempts without success among them.
+      finish: adds to the rows of a setting what is no matter of the search, and may want memory, too.
+
+    Returns:
+      Rows of hyp.jsonl of each setting, which say what was done for want of memory: `halved`, `beam_narrowed`, and
+      `out_of_memory` where nothing helped and there are no words.
+    """
+    said: list[Rows] = []
+    done = False
     try:
         with narrowed(options, piece.level):
-            said = search(piece.encoded, params)
+            for place, params in enumerate(settings):
+                begun = time.monotonic()
+                try:
+                    said.append(search(piece.encoded, params))
+                finally:
+                    seconds[place] += time.monotonic() - begun + piece.encoded.kept.settle()
+                finish(piece, said[place])
+        done = True
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
     # The error is gone now, and with it what the search had held.
-    if said is None:
+    if not done:
         return_memory()
         smaller = piece.smaller()
         if smaller:
             log.warning("memory ran out in a search; %s", "the batch is halved" if len(smaller) > 1
                         else f"{piece.cuts[0]['id']} is searched with narrower beams")  # fmt: skip
-            return [each for half in smaller for each in searched(half, search, params, options)]
-        said = [{"words": [], "tokens": [], "score": {"total": None}, "out_of_memory": True}]
+            found = [each for half in smaller for each in searched(half, search, settings, options, seconds, finish)]
+            return found if len(smaller) > 1 else [(piece, rows) for _, rows in found]
+        said = [[{"words": [], "tokens": [], "score": {"total": None}, "out_of_memory": True}] for _ in settings]
+        for rows in said:
+            finish(piece, rows)
     marks = {"halved": piece.halved, "beam_narrowed": piece.level > 0}
-    return [(piece, [{**row, **{mark: True for mark, there in marks.items() if there}} for row in said])]
+    there = {mark: True for mark, is_there in marks.items() if is_there}
+    return [(piece, [[{**row, **there} for row in rows] for rows in said])]
 
 
 @contextlib.contextmanager

@@ -27,12 +27,14 @@ class Candidate:
     Attributes:
       scores: its own, by source.
       total: of them, with the weights of a setting.
+      marks: as of `egret.decoding.lattice.Path`.
     """
 
     words: list[str]
     tokens: list[int]
     scores: dict[str, float]
     total: Callable[[dict[str, Any]], float]
+    marks: tuple[str, ...] = ()
 
 
 Lists = Callable[[Encoded], list[list[Candidate]]]
@@ -94,9 +96,12 @@ def from_graph(context: Context) -> tuple[Lists, list[dict[str, Any]]]:
     _ = context.graph  # what it lacks is said now, not at the first batch
 
     def candidate(path: Path) -> Candidate:
-        return Candidate([names[word] for word in path.words], path.tokens,
-                         {"acoustic": path.acoustic, "graph": path.graph},
-                         lambda params: path.total(params["graph_scale"], params["word_score"]))  # fmt: skip
+        words, scores = [names[word] for word in path.words], {"acoustic": path.acoustic, "graph": path.graph}
+
+        def total(params: dict[str, Any]) -> float:
+            return path.total(params["graph_scale"], params["word_score"])
+
+        return Candidate(words, path.tokens, scores, total, path.marks)
 
     def lists(encoded: Encoded) -> list[list[Candidate]]:
         found = rescoring.nbest(context, encoded)
@@ -136,7 +141,7 @@ def ranked(
              for each, score in zip(candidates, scores, strict=True)]  # fmt: skip
     order.sort(key=lambda each: -each[0])
     total, best, parts = order[0]
-    row = hypothesis(context.lang, best.tokens, best.words, total, parts)
+    row = {**hypothesis(context.lang, best.tokens, best.words, total, parts), **dict.fromkeys(best.marks, True)}
     if keep:
         listed: dict[tuple[str, ...], dict[str, float]] = {}
         for total, each, parts in order:

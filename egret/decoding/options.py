@@ -1,5 +1,6 @@
 """What can be set in decoding."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -206,24 +207,33 @@ class DecodeOptions(OutOptions):
     def __post_init__(self) -> None:
         if self.first_lm and not self.rescore_lm:
             raise UsageError("--first-lm goes with --rescore-lm, which is not given")
-        for name, value, method in [
-            ("--rescore-lm", self.rescore_lm, "lattice_rescore"),
-            ("--neural-lm", self.neural_lm, "neural_lm_rescore"),
-            ("--prefix.lm", self.prefix.lm, "ctc_prefix_beam"),
-            ("--prefix.hot-words", self.prefix.hot_words, "ctc_prefix_beam"),
-        ]:
-            also = {AUTO} if method in AUTO_METHODS else set()
-            if value and not {method, ALL, *also} & set(self.method):
-                raise UsageError(f"{name} is for --method {method}, which is not asked for")
-        for name, given in [("hot-words", self.hlg.hot_words), ("searcher", self.hlg.searcher != "k2")]:
-            if given and (not self.graph or set(self.method) <= WITHOUT_GRAPH):
-                raise UsageError(f"--hlg.{name} is for methods that search in a graph (--graph, --method hlg_1best)")
-        if self.nbest.keep and not (LISTING | {AUTO, ALL}) & set(self.method):
-            raise UsageError(f"--nbest.keep: --method {' '.join(self.method)} finds one hypothesis only; there are "
-                             f"several with {', '.join(sorted(LISTING))}")  # fmt: skip
+        if not {AUTO, ALL} & set(self.method):  # else it is known only with the model
+            self.refuse_unread(self.method, "which is not asked for")
+        elif not self.graph:
+            self.refuse_unread(METHODS, "which needs --graph")
         if self.neural_lm is None and self.nbest.neural_lm_scale != defaults(NbestOptions, "option")["neural_lm_scale"]:
             raise UsageError("--nbest.neural-lm-scale is the weight of --neural-lm, which is not given")
         if self.rescore_lm is None and self.rescore_scale != defaults(DecodeOptions, "option")["rescore_scale"]:
             raise UsageError("--rescore-scale is the share of --rescore-lm, which is not given")
         if self.rescore_lm and not self.graph:
             raise UsageError("--rescore-lm: there is no lattice to rescore without --graph")
+
+    def refuse_unread(self, methods: Collection[str], why: str) -> None:
+        """Raises UsageError where a model or another thing is given that none of the methods reads."""
+        in_graph = set(METHODS) - WITHOUT_GRAPH if self.graph else set()
+        graph = "methods that search in a graph (--graph, --method hlg_1best)"
+        several = f"methods that find several hypotheses ({', '.join(sorted(LISTING))})"
+        lists = "methods that choose from lists of a graph's lattices (--graph, --method hlg_nbest)"
+        for name, given, readers, what in [
+            ("--rescore-lm", self.rescore_lm, {"lattice_rescore"}, "--method lattice_rescore"),
+            ("--neural-lm", self.neural_lm, {"neural_lm_rescore"}, "--method neural_lm_rescore"),
+            ("--prefix.lm", self.prefix.lm, {"ctc_prefix_beam"}, "--method ctc_prefix_beam"),
+            ("--prefix.hot-words", self.prefix.hot_words, {"ctc_prefix_beam"}, "--method ctc_prefix_beam"),
+            ("--hlg.hot-words", self.hlg.hot_words, in_graph, graph),
+            ("--hlg.searcher", self.hlg.searcher != "k2", in_graph, graph),
+            ("--nbest.keep", self.nbest.keep, LISTING, several),
+            ("--nbest.paths", self.nbest.paths != defaults(NbestOptions, "option")["paths"],
+             in_graph - {"hlg_1best", "lattice_rescore"}, lists),
+        ]:  # fmt: skip
+            if given and not readers & set(methods):
+                raise UsageError(f"{name} is for {what}, {why}")

@@ -1,7 +1,9 @@
 """Recognise a part: batches through the encoder once, then through every method and setting asked for."""
 
+import json
 import math
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +17,16 @@ from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import digest
 from egret.base.log import log, progress
 from egret.corpus.cuts import read_cuts, text_of
-from egret.decoding.memory import encoded_pieces, searched
+from egret.decoding.memory import Piece, encoded_pieces, searched
 from egret.decoding.options import DecodeOptions
 from egret.decoding.search import Context, Encoded, Search
 from egret.decoding.searches import make_search, methods
 from egret.decoding.word_times import WordTimes
 from egret.features.batching import Inputs, load_batch
-from egret.features.extractor import name_of
 from egret.features.made import kind_trained_on
 from egret.features.normalise import Kind, make_normaliser
+from egret.features.options import name_of
+from egret.graph.clock import Clock
 from egret.graph.topology import was_modified
 from egret.lang.lang import Lang
 from egret.models.files import load_model
@@ -32,12 +35,32 @@ from egret.models.model import JointModel
 
 @dataclass
 class Recognised:
-    """What one method made of a part with one setting."""
+    """What one method made of a part with one setting.
+
+    Its rows are kept as compressed JSON, for there may be hundreds of settings, of parts of many thousand utterances.
+
+    Attributes:
+      names: ids of the utterances, in the manifest's order.
+      seconds: that the search took.
+    """
 
     method: str
     params: dict[str, Any]
-    hypotheses: list[dict[str, Any]] = field(default_factory=list)
+    names: Sequence[str]
     seconds: float = 0.0
+    packed: list[bytes] = field(default_factory=list)
+
+    def add(self, rows: dict[str, dict[str, Any]]) -> None:
+        """Keep rows of hyp.jsonl by the ids of their utterances."""
+        self.packed.append(zlib.compress(json.dumps(rows).encode(), level=1))
+
+    @property
+    def hypotheses(self) -> list[dict[str, Any]]:
+        """All rows of hyp.jsonl, in the order of the names."""
+        found: dict[str, dict[str, Any]] = {}
+        for part in self.packed:
+            found |= json.loads(zlib.decompress(part))
+        return [{"id": name, **found[name]} for name in self.names]
 
 
 @dataclass(frozen=True)
@@ -104,33 +127,38 @@ def recognise(
     rows = list(read_cuts(cuts))
     refuse_unfit(cuts, rows, recogniser.model, recogniser.kind)
     inputs = inputs_of(recogniser.model, recogniser.normalise, [cuts])
-    results = [Recognised(method, params) for method, tried in settings.items() for params in tried]
-    found: list[dict[str, dict[str, Any]]] = [{} for _ in results]
+    names = [row["id"] for row in rows]
+    results = {method: [Recognised(method, params, names) for params in tried] for method, tried in settings.items()}
+    every = [result for tried in results.values() for result in tried]
+
+    def add_times(piece: Piece, said: list[dict[str, Any]]) -> None:
+        if recogniser.times:
+            clocks = [Clock(frame_seconds(recogniser.model, cut), cut["duration"]) for cut in piece.cuts]
+            recogniser.times.add(said, piece.encoded, clocks)
+
     encoder = 0.0
     silent = [row["id"] for row in rows if not row["features"]["num_frames"]]
     if silent:
         log.warning("%s: %d utterances have no frames and get no words: %s", cuts, len(silent), first_few(silent))
-        for hypotheses in found:
+        for result in every:
             timed: dict[str, Any] = {"times": [], "confidence": []} if recogniser.times else {}
-            hypotheses.update((name, {"words": [], "tokens": [], "score": {"total": None}, **timed}) for name in silent)
+            result.add({name: {"words": [], "tokens": [], "score": {"total": None}, **timed} for name in silent})
     planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.options.max_duration))
     for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
         pieces = encoded_pieces(batch, lambda cuts: encode(recogniser.model, *load_batch(cuts, inputs), cuts))
         encoder += time.monotonic() - begun
-        for result, hypotheses in zip(results, found, strict=True):
-            begun = time.monotonic()
-            search, options = recogniser.searches[result.method], recogniser.options
-            done = [each for piece in pieces for each in searched(piece, search, result.params, options)]
-            pieces = [piece for piece, _ in done]  # as they are, so that no later search runs out of memory again
-            result.seconds += time.monotonic() - begun + sum(piece.encoded.kept.settle() for piece in pieces)
-            for piece, said in done:
-                if recogniser.times:
-                    recogniser.times.add(said, piece.encoded, frame_seconds(recogniser.model, piece.cuts[0]))
-                hypotheses.update((cut["id"], hyp) for cut, hyp in zip(piece.cuts, said, strict=True))
-    for result, hypotheses in zip(results, found, strict=True):
-        result.hypotheses = [{"id": row["id"], **hypotheses[row["id"]]} for row in rows]
-    return results, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
+        for method, tried in results.items():
+            search, params = recogniser.searches[method], [result.params for result in tried]
+            seconds = [0.0] * len(tried)
+            options = recogniser.options
+            done = [each for piece in pieces for each in searched(piece, search, params, options, seconds, add_times)]
+            pieces = [piece for piece, _ in done]  # as they are, so that no later search has to halve them again
+            for place, result in enumerate(tried):
+                result.seconds += seconds[place]
+                for piece, said in done:
+                    result.add({cut["id"]: row for cut, row in zip(piece.cuts, said[place], strict=True)})
+    return every, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
 
 
 def encode(model: JointModel, features: Tensor, frames: Tensor, cuts: Sequence[dict[str, Any]] = ()) -> Encoded:

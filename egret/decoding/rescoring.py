@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from egret.decoding.grammar_walk import Change, Grammar
-from egret.decoding.lattice import Lattice, Path, best_paths
+from egret.decoding.lattice import PRUNED, Lattice, Path, best_paths
 from egret.decoding.options import HlgOptions
 from egret.decoding.search import Context, Encoded, Made, hypothesis
 from egret.lang.lang import Lang
@@ -70,7 +70,7 @@ def row_of(context: Context, ranked: Sequence[Scored], keep: int = 0) -> dict[st
 
     if ranked:
         total, path, parts = ranked[0]
-        row = hypothesis(context.lang, path.tokens, words(path), total, parts)
+        row = {**hypothesis(context.lang, path.tokens, words(path), total, parts), **dict.fromkeys(path.marks, True)}
     else:
         row = hypothesis(context.lang, [], [], -math.inf)
     if keep:
@@ -144,7 +144,7 @@ def lattice_search(context: Context) -> Made:
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
         lattice = lattices(context, encoded)
-        changed, narrowed = encoded.kept.once("rescored", lambda: change(lattice, *first_pass(options.hlg)))
+        changed = encoded.kept.once("rescored", lambda: change(lattice, *first_pass(options.hlg)))
         keep = options.nbest.keep
         found = best_paths(changed.shared(params["rescore_scale"]), params["graph_scale"], params["word_score"],
                            max(keep, 1), options.hlg.output_beam)  # fmt: skip
@@ -154,8 +154,8 @@ def lattice_search(context: Context) -> Made:
             for place, paths in enumerate(before):
                 if paths and not found[place]:
                     rows[place] = {**row_of(context, [by_graph(paths[0], params)], keep), "fell_back": True}
-        for place in narrowed:
-            rows[place]["narrowed"] = True
+        for place in changed.marks.get(PRUNED, ()):
+            rows[place][PRUNED] = True
         return rows
 
     return search, [{**each, "rescore_scale": scale}

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from egret.base.errors import UsageError, nearest
+from egret.base.log import log
 from egret.decoding import rescoring
 from egret.decoding.attention_beam import attention_beam
 from egret.decoding.joint_beam import joint_search
-from egret.decoding.lattice import best_paths
+from egret.decoding.lattice import PARTIAL, best_paths
 from egret.decoding.neural_rescoring import neural_search
-from egret.decoding.options import ALL, AUTO, AUTO_METHODS, METHODS, DecodeOptions
+from egret.decoding.options import ALL, AUTO, AUTO_METHODS, METHODS, WITHOUT_GRAPH, DecodeOptions
 from egret.decoding.prefix_search import prefix_search
 from egret.decoding.search import Context, Encoded, Made, best_said, hypothesis
 from egret.models.greedy import ctc_greedy, most_tokens
@@ -71,21 +72,30 @@ def possible(options: DecodeOptions, model: JointModel, among: list[str] = AUTO_
 def methods(options: DecodeOptions, model: JointModel, greedy: bool = True) -> list[str]:
     """Those that were asked for; instead of `all` every one that the model has outputs for, instead of `auto` those of
     them that take little time, without greedy search where it is of no use."""
-    several = {AUTO: AUTO_METHODS if greedy or not options.graph else AUTO_METHODS[1:], ALL: METHODS}
+    without_greedy = [each for each in AUTO_METHODS if each != "ctc_greedy"]
+    several = {AUTO: AUTO_METHODS if greedy or not options.graph else without_greedy, ALL: METHODS}
     without_lattices = options.hlg.searcher != "k2"
+    lattices = [each for each in METHODS if without_lattices and needs_lattices(each, options)]
+    chosen = options.method
     for name, among in several.items():
         if options.method == [name]:
-            return [each for each in possible(options, model, among) if not (without_lattices and needs_lattices(each))]
-        if name in options.method:
+            chosen = [each for each in possible(options, model, among) if each not in lattices]
+            searcher = f" and --hlg.searcher {options.hlg.searcher}" if without_lattices else ""
+            options.refuse_unread(chosen, f"which --method {name} leaves out with this model{searcher}")
+        elif name in options.method:
             raise UsageError(f"--method {' '.join(options.method)}: {name} chooses the methods itself; give it alone")
-    if without_lattices and (asked := [each for each in options.method if needs_lattices(each)]):
+    if asked := [each for each in chosen if each in lattices]:
         raise UsageError(f"--method {' '.join(asked)}: --hlg.searcher {options.hlg.searcher} finds the best path only, "
                          f"that of hlg_1best; the others need k2")  # fmt: skip
-    return options.method
+    if options.graph and WITHOUT_GRAPH.issuperset(chosen):
+        log.warning("--graph %s: not read, --method %s searches in none", options.graph, " ".join(chosen))
+    return chosen
 
 
-def needs_lattices(method: str) -> bool:
-    return method != "hlg_1best" and method in SEARCHES and GRAPH in SEARCHES[method].needs
+def needs_lattices(method: str, options: DecodeOptions) -> bool:
+    """Whether a method takes the graph's lattices; without a graph, a neural language model's lists come from CTC."""
+    needs = SEARCHES[method].needs
+    return method != "hlg_1best" and (GRAPH in needs or (NEURAL_LM in needs and options.graph is not None))
 
 
 def greedy_search(context: Context) -> Made:
@@ -123,9 +133,10 @@ def hlg_search(context: Context) -> Made:
             return [rescoring.row_of(context, [rescoring.by_graph(path, params) for path in paths])
                     for paths in best_paths(lattices, *weights)]  # fmt: skip
         return [
-            hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score)
+            {**hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score),
+             **({PARTIAL: True} if best.partial else {})}
             for best in decoder.decode(*encoded.ctc, beams, params["graph_scale"], params["word_score"])
-        ]
+        ]  # fmt: skip
 
     fixed = {**beams.beams, **({} if beams.searcher == "k2" else {"searcher": beams.searcher})}
     return search, [{**fixed, "graph_scale": scale, "word_score": score}

@@ -1,19 +1,22 @@
 """When words were said and how sure CTC is of them: the best alignment of hypotheses (Graves et al. 2006)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from egret.decoding.search import Encoded
 from egret.graph.automaton import expand, plain
+from egret.graph.clock import Clock
 from egret.graph.viterbi import Span, align_batch
 from egret.lang.bpe import BEGIN
 from egret.lang.lang import Lang
 from egret.lang.lexicon import read_lexicon
 from egret.lang.spelling import Pronounced
 from egret.lang.symbols import SPECIAL_TOKENS
+
+Said = tuple[int, tuple[str, ...], tuple[str, ...]]  # the place of an utterance, its tokens and words
 
 
 class WordTimes:
@@ -27,28 +30,44 @@ class WordTimes:
             for word, names in read_lexicon(lang.folder / "lexicon.txt", literal=True):
                 self.pronunciations.setdefault(word, []).append(names)
 
-    def add(self, hypotheses: Sequence[dict[str, Any]], encoded: Encoded, frame: float) -> None:
+    def add(self, hypotheses: Sequence[dict[str, Any]], encoded: Encoded, clocks: Sequence[Clock]) -> None:
         """Put `times`, [start, duration] in seconds of each word, and `confidence`, the geometric mean of the
         probabilities of its tokens, into rows of hyp.jsonl; where tokens do not make the words, or have no room in the
         frames, `untimed`.
 
+        Most settings of a sweep find the same, and what was found before is not aligned again.
+
         Args:
           encoded: the utterances, by a model that has CTC.
-          frame: seconds that a frame stands for.
+          clocks: of the utterances.
         """
+        found: dict[Said, dict[str, Any]] = encoded.kept.once("word_times", dict)
+        said = [(place, tuple(row["tokens"]), tuple(row["words"])) for place, row in enumerate(hypotheses)]
+        fresh = [each for each in said if each not in found]
+        found.update((each, {"times": [], "confidence": []}) for each in fresh if not each[2])
+        if spoken := [each for each in fresh if each[2]]:
+            found.update(zip(spoken, self._timed(spoken, encoded, clocks), strict=True))
+        for row, each in zip(hypotheses, said, strict=True):
+            row.update(found[each])
+
+    def _timed(self, said: Sequence[Said], encoded: Encoded, clocks: Sequence[Clock]) -> Iterator[dict[str, Any]]:
+        """What `add` puts into the row of each."""
         log_probs, lengths = encoded.ctc
-        tokens = [[self.lang.tokens[name] for name in row["tokens"]] for row in hypotheses]
-        for row, spans in zip(
-            hypotheses, aligned(log_probs.numpy(), lengths.tolist(), tokens, self.modified), strict=True
-        ):
-            ranges = None if spans is None else self.ranges(row["tokens"], row["words"])
+        places = [place for place, _, _ in said]
+        tokens = [[self.lang.tokens[name] for name in names] for _, names, _ in said]
+        paths = aligned(log_probs[places].numpy(), lengths[places].tolist(), tokens, self.modified)
+        for (place, names, words), spans in zip(said, paths, strict=True):
+            ranges = None if spans is None else self.ranges(names, words)
             if spans is None or ranges is None:
-                row["untimed"] = True
+                yield {"untimed": True}
                 continue
-            said = [spans[first:end] for first, end in ranges]
-            row["times"] = [[round(word[0].start * frame, 3), round((word[-1].end - word[0].start) * frame, 3)]
-                            for word in said]  # fmt: skip
-            row["confidence"] = [round(math.exp(sum(span.score for span in word) / len(word)), 4) for word in said]
+            times = clocks[place].times(spans)
+            extents = [(times[first][0], times[end - 1][1]) for first, end in ranges]
+            yield {
+                "times": [[start, round(end - start, 3)] for start, end in extents],
+                "confidence": [round(math.exp(sum(span.score for span in spans[first:end]) / (end - first)), 4)
+                               for first, end in ranges],
+            }  # fmt: skip
 
     def ranges(self, names: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]] | None:
         """The first token of each word and the one after its last; None: these tokens do not make these words."""
