@@ -41,7 +41,7 @@ def run(options: DecodeOptions) -> Outcome:
         settings = choose({cuts: results for cuts, (results, _) in heard.items()}, normaliser)
         for cuts, (results, took) in heard.items():
             results = [result for result in results if result.params in settings[result.method]]
-            outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
+            outputs += leave(options, part_name(cuts), results, took, chosen_on)
             counts[part_name(cuts)] = len(results[0].names)
     else:
         for method, tried in settings.items():
@@ -50,7 +50,7 @@ def run(options: DecodeOptions) -> Outcome:
         settings = {method: tried[:1] for method, tried in settings.items()}
     for cuts in options.test_cuts:
         results, took = recognise(recogniser, cuts, settings)
-        outputs += leave(options.out, part_name(cuts), results, took, chosen_on)
+        outputs += leave(options, part_name(cuts), results, took, chosen_on)
         counts[part_name(cuts)] = len(results[0].names)
     remove_others(options.out, outputs)
     return Outcome(outputs, {f"utterances of {part}": count for part, count in counts.items()})
@@ -107,12 +107,17 @@ def choose(heard: dict[Path, list], normaliser: str) -> dict[str, list[dict]]:
     for method, (errors, params) in best.items():
         if len([result for result in results if result.method == method]) > 1:
             log.info("dev: chosen is %s, with %d errors", said(method, params), errors)
+        for name, value in params.items():
+            values = tried[method, name]
+            if len(values) > 2 and value in (min(values), max(values)) and value not in (0, 1):
+                log.info("dev: %s %g of %s is the last value that was tried on its side; there may be a better one "
+                         "beyond it", name, value, method)  # fmt: skip
     return {method: [params] for method, (_, params) in best.items()}
 
 
-def leave(out: Path, part: str, results: list, took: dict[str, float], chosen_on: str) -> list[Path]:
-    """Write hypotheses and parameters of each method below `out`."""
-    written = []
+def leave(options: DecodeOptions, part: str, results: list, took: dict[str, float], chosen_on: str) -> list[Path]:
+    """Write hypotheses and parameters of each method below --out."""
+    written, out = [], options.out
     audio = took["audio_seconds"]
     for result in results:
         folder = out / f"{part}_{result.method}"
@@ -122,7 +127,8 @@ def leave(out: Path, part: str, results: list, took: dict[str, float], chosen_on
             "encoder": round(took["encoder_seconds"] / audio, 5),
             "search": round(result.seconds / audio, 5),
         }
-        about = {"part": part, "method": result.method, "params": result.params, "chosen_on": chosen_on}
+        about = {"part": part, "method": result.method, "params": result.params, "chosen_on": chosen_on,
+                 "files": options.files_of(result.method)}  # fmt: skip
         hypotheses = result.hypotheses
         marked = {mark: [hyp["id"] for hyp in hypotheses if hyp.get(mark)] for mark in MARKS}
         about |= {mark: len(names) for mark, names in marked.items() if names}
@@ -143,7 +149,7 @@ def leave(out: Path, part: str, results: list, took: dict[str, float], chosen_on
 
 STEP = Step(
     name="decode",
-    version=1,
+    version=2,
     options=DecodeOptions,
     run=run,
     description=__doc__ or "",

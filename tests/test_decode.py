@@ -1,6 +1,7 @@
 """Decoding: batches, utterances without a path, what is refused, and steps/decode.py as users call it."""
 
 import json
+import math
 import os
 import random
 import re
@@ -125,7 +126,7 @@ def test_the_program_leaves_hypotheses_and_parameters(project):
         assert row["score"] == {"total": pytest.approx(score, abs=1e-3)}
     params = read_json(project / "out/test_ctc_greedy/params.json")
     assert params.pop("rtf").keys() == {"encoder", "search", "audio_seconds"}
-    assert params == {"part": "test", "method": "ctc_greedy", "params": {}, "chosen_on": "dev"}
+    assert params == {"part": "test", "method": "ctc_greedy", "params": {}, "chosen_on": "dev", "files": {}}
     assert read_json(project / "out/dev_ctc_greedy/params.json")["part"] == "dev"
 
 
@@ -202,6 +203,21 @@ def test_every_scale_is_tried_with_every_word_score(graph, project, decode):
 
 
 @pytest.mark.k2
+def test_the_end_of_what_was_tried_is_said_where_it_is_the_best(graph, project, decode):
+    set_texts(project / "feats/dev.jsonl", {f"dev-{number}": [] for number in range(5)})
+    said = decode(*HLG, "--dev-cuts", "feats/dev.jsonl", "--hlg.word-score", "-3", "0.5", "2")
+    assert "dev: word_score -3 of hlg_1best is the last value that was tried on its side" in said
+
+
+@pytest.mark.k2
+def test_what_a_method_was_given_besides_the_model_is_kept_with_its_parameters(graph, project, decode):
+    (project / "hot").write_text("a 1\n")
+    decode(*HLG, "ctc_greedy", "--hlg.hot-words", "hot")
+    given = {name: read_json(project / f"out/test_{name}/params.json")["files"] for name in ("hlg_1best", "ctc_greedy")}
+    assert given == {"hlg_1best": {"graph": "graph", "hot_words": "hot"}, "ctc_greedy": {}}
+
+
+@pytest.mark.k2
 def test_of_equally_good_scales_the_first_is_taken(graph, project, decode):
     decode(*HLG, "--dev-cuts", "feats/dev.jsonl", "--hlg.graph-scale", "1", "1.000001")
     assert read_json(project / "out/test_hlg_1best/params.json")["params"]["graph_scale"] == 1.0
@@ -229,6 +245,14 @@ def test_an_utterance_without_a_path_is_told_of_and_has_no_score(graph, project,
     lines = (project / "out/test_hlg_1best/hyp.jsonl").read_text().splitlines()
     assert json.loads(lines[1]) == {"id": "test-1", "words": [], "tokens": [], "score": {"total": None}}
     assert json.loads(lines[0])["score"]["total"] < 0
+
+
+def test_damaged_features_are_named(project, decode, monkeypatch):
+    from egret.features import batching
+
+    loaded = batching.load_features
+    monkeypatch.setattr(batching, "load_features", lambda cut: loaded(cut) * (math.nan if cut["id"] == "test-2" else 1))
+    assert "test-2: features that are no numbers, the file is damaged; run stage 1 again" in decode(*TEST, code=1)
 
 
 def test_an_utterance_without_frames_is_told_of_and_gets_no_words(project, decode):

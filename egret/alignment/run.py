@@ -19,8 +19,7 @@ from egret.alignment.timed import timed
 from egret.base.errors import EgretError
 from egret.base.log import log, progress
 from egret.corpus.cuts import Cut, distinct_cuts
-from egret.decoding.recognise import batches, inputs_of, refuse_other_units, refuse_unfit
-from egret.features.batching import load_batch
+from egret.decoding.recognise import batches, inputs_of, load_numbers, refuse_other_units, refuse_unfit
 from egret.features.made import kind_trained_on
 from egret.graph.automaton import Automaton, expand
 from egret.graph.clock import Clock
@@ -138,7 +137,7 @@ class Aligner:
     def _heard(self, due: Sequence[Due]) -> tuple[np.ndarray, list[int]]:
         """CTC's log probabilities [N, T, V], and lengths."""
         begun = time.monotonic()
-        log_probs, lengths = self.model(*load_batch([each.cut for each in due], self.inputs))
+        log_probs, lengths = self.model(*load_numbers([each.cut for each in due], self.inputs))
         self.in_model += time.monotonic() - begun
         return log_probs.numpy(), lengths.tolist()
 

@@ -218,6 +218,20 @@ class DecodeOptions(OutOptions):
         if self.rescore_lm and not self.graph:
             raise UsageError("--rescore-lm: there is no lattice to rescore without --graph")
 
+    def files_of(self, method: str) -> dict[str, str]:
+        """What is given that a method reads besides the model and the lang folder, by name."""
+        in_graph = set(METHODS) - WITHOUT_GRAPH
+        given = [
+            ("graph", self.graph, in_graph),
+            ("hot_words", self.hlg.hot_words, in_graph),
+            ("rescore_lm", self.rescore_lm, {"lattice_rescore"}),
+            ("first_lm", self.first_lm, {"lattice_rescore"}),
+            ("neural_lm", self.neural_lm, {"neural_lm_rescore"}),
+            ("lm", self.prefix.lm, {"ctc_prefix_beam"}),
+            ("hot_words", self.prefix.hot_words, {"ctc_prefix_beam"}),
+        ]
+        return {name: str(path) for name, path, readers in given if path and method in readers}
+
     def refuse_unread(self, methods: Collection[str], why: str) -> None:
         """Raises UsageError where a model or another thing is given that none of the methods reads."""
         in_graph = set(METHODS) - WITHOUT_GRAPH if self.graph else set()

@@ -146,7 +146,7 @@ def recognise(
     planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.options.max_duration))
     for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
-        pieces = encoded_pieces(batch, lambda cuts: encode(recogniser.model, *load_batch(cuts, inputs), cuts))
+        pieces = encoded_pieces(batch, lambda cuts: encode(recogniser.model, *load_numbers(cuts, inputs), cuts))
         encoder += time.monotonic() - begun
         for method, tried in results.items():
             search, params = recogniser.searches[method], [result.params for result in tried]
@@ -159,6 +159,19 @@ def recognise(
                 for piece, said in done:
                     result.add({cut["id"]: row for cut, row in zip(piece.cuts, said[place], strict=True)})
     return every, {"audio_seconds": sum(row["duration"] for row in rows), "encoder_seconds": encoder}
+
+
+def load_numbers(cuts: Sequence[dict[str, Any]], inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Features [N, T, C] and lengths [N] of cuts.
+
+    Raises:
+      EgretError: some are no finite numbers, as those of a damaged file.
+    """
+    features, lengths = load_batch(list(cuts), inputs)
+    if not torch.isfinite(features).all():
+        bad = [cut["id"] for cut, each in zip(cuts, features, strict=True) if not torch.isfinite(each).all()]
+        raise EgretError(f"{first_few(bad)}: features that are no numbers, the file is damaged; run stage 1 again")
+    return features, lengths
 
 
 def encode(model: JointModel, features: Tensor, frames: Tensor, cuts: Sequence[dict[str, Any]] = ()) -> Encoded:

@@ -175,6 +175,7 @@ def summary(about: dict[str, Any], by_word: Counts, by_character: Counts, by_uni
         "sentences": sentences,
         "ser": round(100 * by_word.wrong_sentences / max(1, sentences), 4),
         "params": about["params"],
+        "files": about.get("files", {}),
         "chosen_on": about["chosen_on"],
         "rtf": about.get("rtf"),
     }
