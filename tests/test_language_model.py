@@ -63,8 +63,8 @@ def test_no_tensor_of_a_batch_is_larger_than_allowed(
     monkeypatch.setattr(language_model, "AT_ONCE", most)
     with TensorSizes(sizes):
         divided = token_scores(model, sentences)
-    # Nor needlessly small: PyTorch 2 computes an LSTM on a CPU as one, so that only a quarter of it, the output, shows.
-    assert most / 4 <= max(sizes) <= most
+    # Nor needlessly small. PyTorch 2 computes an LSTM on a CPU as one: only its output shows, a quarter of the gates.
+    assert most / 5 < max(sizes) <= most
     assert divided == [pytest.approx(scores, abs=1e-5) for scores in whole]
 
 
