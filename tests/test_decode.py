@@ -378,15 +378,13 @@ def test_a_neural_language_model_is_refused_with_a_searcher_without_lattices(gra
     ("given", "says"),
     [
         (["--rescore-lm", "G"], "--rescore-lm is for --method lattice_rescore, which --method auto leaves out"),
-        (["--neural-lm", "lm"], "--neural-lm is for --method neural_lm_rescore, which --method auto leaves out"),
         (["--hlg.hot-words", "G"], "--hlg.hot-words is for methods that search in a graph"),
         (["--nbest.paths", "9"], "--nbest.paths is for methods that choose from lists of a graph's lattices"),
     ],
 )
 def test_what_auto_does_not_read_with_a_model_without_ctc_is_wrong_usage(graph, project, decode, given, says):
     make_experiment(project / "exp", Lang.read(project / "lang"), decoder="speller", ctc_weight=0.0)
-    for name in ("G", "lm"):
-        (project / name).touch()
+    (project / "G").touch()
     assert says in decode(*TEST, "--graph", "graph", "--method", "auto", *given, code=2)
 
 
@@ -502,7 +500,7 @@ def test_by_attention_every_utterance_gets_a_hypothesis(project, decode):
     ("decoder", "ctc_weight", "wanted"),
     [
         ("none", None, {"ctc_greedy"}),
-        ("speller", 0.3, {"ctc_greedy", "attention_beam"}),
+        ("speller", 0.3, {"ctc_greedy", "attention_beam", "attention_rescore"}),
         ("speller", 0.0, {"attention_beam"}),
     ],
 )

@@ -101,7 +101,11 @@ def test_without_a_search_in_a_graph_they_are_wrong_usage(run_step, project, met
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("zebra 3", "no word of .*lang has zebra"), ("a 1\na 2", "the same words as line 1"), ("a", "expected `word or")],
+    [
+        ("zebra 3\na 2\nemu zebra 1", r"no word of .*lang has zebra \(lines 1, 3\), emu \(line 3\);"),
+        ("a 1\na 2", "the same words as line 1"),
+        ("a", "expected `word or"),
+    ],
 )
 def test_what_cannot_be_heard_is_refused(project, text, says):
     (project / "hot.txt").write_text(text + "\n")

@@ -101,6 +101,17 @@ def test_the_list_comes_in_the_order_of_the_new_scores_and_has_them_by_source(wi
 
 
 @pytest.mark.k2
+def test_an_attention_decoder_has_its_say_too(with_graph, decode):
+    make_experiment(with_graph / "exp", Lang.read(with_graph / "lang"), decoder="speller", ctc_weight=0.3)
+    weights = ["--nbest.neural-lm-scale", "2", "--nbest.attention-scale", "0.3", "--hlg.graph-scale", "0.7"]
+    decode(*GRAPH, *NEURAL, *weights)
+    for row in rows(with_graph, "test_neural_lm_rescore"):
+        score = row["score"]
+        total = score["acoustic"] + 0.7 * score["graph"] + 0.3 * score["attention"] + 2 * score["neural_lm"]
+        assert score["total"] == pytest.approx(total, abs=1e-5)
+
+
+@pytest.mark.k2
 def test_every_pair_of_weights_is_tried_on_dev_and_a_list_is_scored_once(with_graph, decode, monkeypatch):
     asked = []
     whole = language_model.token_scores

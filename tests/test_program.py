@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from egret.base.submit import own_code
+
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = str(ROOT / "utils" / "run.py")
 
@@ -477,6 +479,12 @@ class TestJobs:
     def test_another_number_of_jobs_is_no_reason_to_run(self, bench):
         bench.run("spread", "--nj", 2)
         assert "up to date" in bench.run("spread", "--nj", 3)
+
+    @pytest.mark.parametrize(("codes", "own"), [({1: 0, 2: 2, 3: 2}, 2), ({1: 1, 2: 2}, 0), ({2: 75}, 75)])
+    def test_jobs_that_ended_alike_say_how_the_step_ends(self, tmp_path, codes, own):
+        for job, code in codes.items():
+            (tmp_path / f"x.{job}.log.status").write_text(str(code))
+        assert own_code(tmp_path / "x.JOB.log", 3) == own
 
     def test_a_job_beyond_the_last(self, bench):
         assert "--job 3: there are only 2 jobs" in bench.run("spread", "--nj", 2, "--job", 3, code=2)

@@ -13,7 +13,7 @@ import yaml
 
 from egret.base.errors import EgretError
 from egret.base.files import read_json, read_jsonl, sha256
-from egret.decoding.lattice import Path as Hypothesis
+from egret.decoding.hypotheses import Hypothesis
 from egret.decoding.rescoring import decoder_scores
 from egret.decoding.search import Encoded, Kept
 from egret.graph import arcs
@@ -430,8 +430,7 @@ def test_the_decoders_score_is_that_of_the_tokens_one_after_the_other(tmp_path, 
     x, lengths = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(1)), torch.tensor([9, 6])
     silence = lang.tokens["SIL"]
     texts = [["", "ab c", "a"], ["be be"]]
-    lists = [[Hypothesis([lang.words[word] for word in text.split()], [silence, *lang.encode(text)], 0.0, 0.0)
-              for text in each] for each in texts]  # fmt: skip
+    lists = [[Hypothesis(text.split(), [silence, *lang.encode(text)], 0.0) for text in each] for each in texts]
     found = decoder_scores(decoder, Encoded(x, lengths, lengths, None), lists, lang)
     for place, each in enumerate(texts):
         for text, score in zip(each, found[place], strict=True):
@@ -448,6 +447,7 @@ def test_the_decoders_score_is_that_of_the_tokens_one_after_the_other(tmp_path, 
 def test_every_weight_of_the_decoder_is_tried_on_dev(project, decode):
     heard = decode(*DEV, "--method", "attention_rescore", "--nbest.attention-scale", "0", "0.5", "2")
     assert heard.count("dev: attention_rescore, attention_scale") == 3
+    assert read_json(project / "out/test_attention_rescore/params.json")["params"]["lists"] == "hlg_nbest"
     assert "dev: chosen is attention_rescore, attention_scale" in heard
 
 

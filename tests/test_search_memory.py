@@ -7,6 +7,7 @@ import torch
 
 from egret.base.files import read_json, read_jsonl
 from egret.base.memory import out_of_memory
+from egret.decoding import attention_beam as attention_module
 from egret.decoding import prefix_search, recognise, searches
 from egret.decoding.memory import NARROWEST, Piece, narrowed, searched
 from egret.decoding.options import DecodeOptions, HlgOptions
@@ -76,7 +77,7 @@ def needing_level(level: int, monkeypatch: pytest.MonkeyPatch, *penalties: float
     """Attention search has no room for beams above those of a level, with these penalties of length; returns the beams
     and penalties tried."""
     tried: list[tuple[int, float]] = []
-    whole = searches.attention_beam
+    whole = attention_module.attention_beam
 
     def attention_beam(decoder, x, lengths, limits, beam: int, penalty: float) -> list:
         tried.append((beam, penalty))
@@ -84,7 +85,7 @@ def needing_level(level: int, monkeypatch: pytest.MonkeyPatch, *penalties: float
             raise MemoryError
         return whole(decoder, x, lengths, limits, beam, penalty)
 
-    monkeypatch.setattr(searches, "attention_beam", attention_beam)
+    monkeypatch.setattr(attention_module, "attention_beam", attention_beam)
     return tried
 
 

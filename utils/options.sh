@@ -18,7 +18,7 @@ _other_options=()        # the command line without --stage and --force, for the
 
 # The common knobs, named for shellcheck, which cannot see that read_knobs sets them.
 # shellcheck disable=SC2034
-declare stage stop_stage nj num_gpus tag mini train_config set decode_set force status help
+declare stage stop_stage nj decode_nj num_gpus tag mini train_config set decode_set force status help
 
 _integer='^-?(0|[1-9][0-9]*)$'
 _number='^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$'
@@ -38,6 +38,7 @@ read_knobs() {
   common_knob stop_stage 5 "last stage to run"
   # nproc would follow OMP_NUM_THREADS, which says how many threads a job takes and not how many jobs there may be.
   common_knob nj "$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)" "jobs that a step may be split into"
+  common_knob decode_nj 1 "jobs that decoding is split into, each with the model and the graph in memory"
   common_knob num_gpus 0 "GPUs to train on; 0: the CPU"
   common_knob tag "" "ending of the experiment's name, to keep it apart from others"
   common_knob mini false "run on a small synthetic copy of the corpus, under mini/"

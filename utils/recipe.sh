@@ -9,7 +9,8 @@
 #   refuse_missing KNOB...  ends the recipe where one of these names a file that is not there
 #   choose_model [NAME] sets $model where it is empty: NAME, else the conformer, but with --mini the fast tdnn; and
 #                       $features, the folder of features, and feature_kind, options of stage 1, as a model may want its
-#                       own; and $with_ctc, false for a model without CTC
+#                       own; $with_ctc, false for a model without CTC; and $lists, the method whose
+#                       n-best lists stage 6 weighs anew
 #   training_config     the path of the configuration to train with
 #   larger_ngram FOLDER OPTION...  where --rescore-order asks for one, an n-gram of that order beside that of FOLDER
 #   rescoring_with FOLDER          sets rescoring, the options of stage 5 to rescore lattices with it
@@ -42,7 +43,7 @@ resolve_path() {
 # choose_model [NAME]: the model's name where none was given: that of --train-config, else NAME, else the conformer, but
 # with --mini the fast tdnn; beside --train-config it is but a name. Wrong usage where there is no such configuration.
 # A configuration with a section of features has a folder of features that others with the same section share.
-# shellcheck disable=SC2034  # features, feature_kind and with_ctc are for the recipe
+# shellcheck disable=SC2034  # features, feature_kind, with_ctc and lists are for the recipe
 choose_model() {
   refuse_missing train_config
   if [[ -z $model && -n $train_config ]]; then
@@ -53,7 +54,7 @@ choose_model() {
   elif [[ -z $model ]]; then
     model=${1:-conformer}
   fi
-  features=$data/fbank feature_kind=() with_ctc=true
+  features=$data/fbank feature_kind=() with_ctc=true lists=hlg_nbest
   local _config _section
   _config=$(training_config)
   _section=$(sed -n '/^features:/,/^[^ #]/{/^ /p}' "$_config")
@@ -63,7 +64,7 @@ choose_model() {
     feature_kind=(--features "$_config")
   fi
   if grep -qE '^ +ctc_weight: *0(\.0*)? *(#.*)?$' "$_config"; then
-    with_ctc=false
+    with_ctc=false lists=attention_beam
   fi
 }
 

@@ -11,20 +11,18 @@ import errno
 import fcntl
 import json
 import os
-import shlex
+import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from egret.base.errors import EgretError, Refused, UsageError
 from egret.base.log import Meter, log, set_up_logging
 from egret.base.options import StepOptions, as_plain, command_line, defaults, of_kind, outdir, parse, runtime, walk
-from egret.base.signals import handling
 from egret.base.stamps import (
     Request,
     failure_path,
@@ -35,9 +33,7 @@ from egret.base.stamps import (
     write_failure,
     write_stamp,
 )
-
-AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a job that was told to stop, has saved, and goes on when run again
-LAUNCHED = "EGRET_LAUNCHED"  # set for the jobs that a step submits: work, do not compare or submit again
+from egret.base.submit import LAUNCHED, Launched, launch
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,11 @@ class ParallelOptions(OutOptions):
 
     nj: int = runtime(1, "number of jobs", minimum=1)
     job: int = runtime(0, "do only this job's share, 1 to nj (set by the launcher); 0: all of them", minimum=0)
+
+    @property
+    def shares(self) -> Path:
+        """The folder of the jobs' shares."""
+        return self.out / f"split{self.nj}"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ class Step:
             raise EgretError(f"--{name.replace('_', '-')} {path}: not there; {hint}") from None
 
 
+# Has every job make its share, and waits for them. Its argument names the round, "" where there is only one; a step
+# with several has an option --round, which the jobs get, and sets it itself.
+Jobs = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class ParallelStep(Step):
     """A step divided over jobs: `run` does the share of `options.job`, `combine` joins the shares.
@@ -119,10 +125,27 @@ class ParallelStep(Step):
 
     combine: Callable[[Any], Outcome] | None = None
 
+    def divided(self, options: Any) -> bool:
+        """Whether it is; else `run` does all, as that of any other step."""
+        return True
+
+    def direct(self, options: Any, jobs: Jobs) -> Outcome:
+        """Have the jobs make their shares, in one round or more, and join them."""
+        assert self.combine is not None
+        jobs("")
+        return self.combine(options)
+
 
 def share_folder(options: ParallelOptions, job: int | None = None) -> Path:
     """Where a job leaves its share: `<out>/split<nj>/<job>`."""
-    return options.out / f"split{options.nj}" / str(options.job if job is None else job)
+    return options.shares / str(options.job if job is None else job)
+
+
+def remove_shares(out: Path, kept: Path | None = None) -> None:
+    """Remove what jobs have left in `out`, but for the folder `kept`."""
+    for folder in out.glob("split*"):
+        if re.fullmatch(r"split\d+", folder.name) and folder.is_dir() and folder != kept:
+            shutil.rmtree(folder)
 
 
 def main(step: Step, argv: Sequence[str] | None = None) -> None:
@@ -184,18 +207,17 @@ def _make(step: Step, options: Any, request: Request, forced: bool) -> None:
     """Do the work, here or under the launcher."""
     if not options.cmd:
         _work(step, options, request, forced)
-    elif isinstance(step, ParallelStep):
+    elif isinstance(step, ParallelStep) and step.divided(options):
         started = Meter()
-        _launch(
-            step,
-            options,
-            f"JOB=1:{options.nj}",
-            options.log or options.out / "log" / f"{step.name}.JOB.log",
-            ["--job", "JOB"],
-        )
-        _finish(step, options, request, step.combine(options), started)  # type: ignore[misc]
+        job_log = options.log or options.out / "log" / f"{step.name}.JOB.log"
+
+        def jobs(name: str) -> None:
+            named = job_log.with_name(f"{job_log.stem}.{name}{job_log.suffix}") if name else job_log
+            launch(options.cmd, named, options.nj, ["--job", "JOB", *(["--round", name] if name else [])])
+
+        _finish(step, options, request, step.direct(options, jobs), started)
     else:
-        _launch(step, options, None, options.log or options.out / "log" / f"{step.name}.log", [])
+        launch(options.cmd, options.log or options.out / "log" / f"{step.name}.log")
 
 
 @contextlib.contextmanager
@@ -229,24 +251,33 @@ def _work(step: Step, options: Any, request: Request, forced: bool) -> None:
     log.debug("all options: %s", json.dumps(as_plain(options), ensure_ascii=False, default=str))
     started = Meter()
     options.out.mkdir(parents=True, exist_ok=True)  # where word of a failure is left
-    if not isinstance(step, ParallelStep):
+    if not isinstance(step, ParallelStep) or not step.divided(options):
         _finish(step, options, request, step.run(options), started)
         return
-    share = Request(step.name, request.version, {**request.options, "nj": options.nj}, request.inputs)
     if options.job > options.nj:
         raise UsageError(f"--job {options.job}: there are only {options.nj} jobs (--nj)")
-    everything = options.job == 0
-    for job in range(1, options.nj + 1) if everything else [options.job]:
-        options.job = job
-        folder = share_folder(options)
-        if forced or why_not_current(folder, share):
-            done = step.run(options)
-            write_stamp(folder, share, done.outputs, done.counts, started.seconds)
-        else:
-            log.info("%s: job %d of %d was done before", step.name, job, options.nj)
-    if everything:
+    if options.job:
+        _share(step, options, request, forced)
+        return
+
+    def jobs(name: str) -> None:
+        for job in range(1, options.nj + 1):
+            options.job = job
+            _share(step, options, request, forced)
         options.job = 0
-        _finish(step, options, request, step.combine(options), started)  # type: ignore[misc]
+
+    _finish(step, options, request, step.direct(options, jobs), started)
+
+
+def _share(step: ParallelStep, options: Any, request: Request, forced: bool) -> None:
+    """Do a job's share and leave its stamp, unless it was done before."""
+    started = Meter()
+    folder, share = share_folder(options), replace(request, options={**request.options, "nj": options.nj})
+    if forced or why_not_current(folder, share):
+        done = step.run(options)
+        write_stamp(folder, share, done.outputs, done.counts, started.seconds)
+    else:
+        log.info("%s: job %d of %d was done before", step.name, options.job, options.nj)
 
 
 def changed(options: Any) -> dict[str, Any]:
@@ -260,57 +291,6 @@ def _finish(step: Step, options: Any, request: Request, done: Outcome, started: 
     write_stamp(options.out, request, done.outputs, done.counts, started.seconds)
     counts = ", ".join(f"{name} {value}" for name, value in done.counts.items())
     log.info("%s: done in %.1f s: %s", step.name, started.seconds, counts)
-
-
-def _launch(step: Step, options: Any, jobs: str | None, job_log: Path, extra: list[str]) -> None:
-    """Submit this very command, less --cmd, under the launcher.
-
-    Raises:
-      EgretError: a job failed; the launcher has shown the last lines of its log.
-    """
-    words = [*shlex.split(options.cmd), *([jobs] if jobs else []), str(job_log)]
-    command = [sys.executable, str(Path(sys.argv[0]).absolute()), *_without_cmd(sys.argv[1:]), *extra]
-    # The launcher keeps the lock of the folder (the only handle that it may inherit) as long as it lives.
-    # To stop is its affair, who tells its jobs; this process waits for them.
-    with (
-        subprocess.Popen([*words, *command], env={**os.environ, LAUNCHED: "1"}, close_fds=False) as launcher,
-        handling(lambda number, _: launcher.send_signal(number)),
-    ):
-        try:
-            code = launcher.wait()
-        except KeyboardInterrupt:
-            launcher.wait()  # it got the signal too and is ending its jobs
-            raise
-    own = 0  # how a single job itself ended; the launcher only says: badly
-    if code != 0:
-        with contextlib.suppress(OSError, ValueError):
-            own = int(Path(f"{job_log}.status").read_text())
-    if code in (129, 130, 143) and own != AGAIN:  # the launcher was told to stop: SIGHUP, SIGINT, SIGTERM
-        raise KeyboardInterrupt
-    if code != 0:
-        where = str(job_log).replace("JOB", "*")
-        code = own if own in (UsageError.exit_code, AGAIN) else code
-        raise Launched(f"the job failed (code {code}); its log: {where}", code if code in (2, AGAIN) else 1)
-
-
-class Launched(EgretError):
-    """A submitted job failed; it has left word of why itself."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def _without_cmd(argv: Sequence[str]) -> list[str]:
-    kept, skip = [], False
-    for word in argv:
-        if skip or word.startswith("--cmd="):
-            skip = False
-        elif word == "--cmd":
-            skip = True
-        else:
-            kept.append(word)
-    return kept
 
 
 def _fail(step: Step, options: Any, message: str, code: int) -> None:

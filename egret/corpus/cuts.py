@@ -41,15 +41,20 @@ def _reading(path: Path) -> Iterator[None]:
         raise EgretError(f"{path}: cannot be read ({error}); make the manifest again") from error
 
 
+def share(total: int, job: int, jobs: int) -> slice:
+    """The places of a job's share of so many things: consecutive ones, shares differing by at most one."""
+    return slice(total * (job - 1) // jobs, total * job // jobs)
+
+
 def share_of(path: Path, job: int, jobs: int) -> list[Cut]:
-    """The job's share of a manifest: consecutive cuts, shares differing by at most one cut; others are not parsed.
+    """The job's share of a manifest; cuts of others are not parsed.
 
     Raises:
       EgretError: as `read_cuts`.
     """
     with _reading(path):
-        total = count_lines(path)
-    return list(read_cuts(path, total * (job - 1) // jobs, total * job // jobs))
+        part = share(count_lines(path), job, jobs)
+    return list(read_cuts(path, part.start, part.stop))
 
 
 def part_name(manifest: Path) -> str:

@@ -1,12 +1,18 @@
 """Beam search with an attention decoder alone, over all utterances of a batch at once."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from egret.decoding.beams import LOST, pick
+from egret.decoding.beams import LOST, length_penalty, pick
+from egret.decoding.hypotheses import LENGTH_PENALTY, Hypothesis, Lists, middle, row_of
+from egret.decoding.search import Context, Encoded, Made
+from egret.lang.lang import Lang
 from egret.models.decoder import BLANK, END, State
+from egret.models.greedy import most_tokens
 from egret.models.speller import Speller
 from egret.models.transformer_decoder import TransformerDecoder
 
@@ -15,10 +21,11 @@ NOTICED, WORSE = 3, 10.0  # lengths, and natural logarithms, after which longer 
 
 @dataclass(frozen=True)
 class Spelled:
-    """A hypothesis: token ids, and the logarithm of their probability, the end's included."""
+    """A hypothesis: token ids, the logarithm of their probability, the end's included, and that over the penalty."""
 
     tokens: list[int]
     score: float
+    normalised: float
 
 
 @dataclass
@@ -59,11 +66,11 @@ class Ended:
         """Of each utterance, the best first."""
         return [
             [
-                Spelled(tokens[:count].tolist(), score)
-                for tokens, score, count in zip(*each, strict=True)
+                Spelled(tokens[:count].tolist(), score, normalised)
+                for tokens, score, normalised, count in zip(*each, strict=True)
                 if score > LOST / 2
             ]
-            for each in zip(self.tokens, self.scores.tolist(), self.counts.tolist(), strict=True)
+            for each in zip(self.tokens, self.scores.tolist(), self.ranked.tolist(), self.counts.tolist(), strict=True)
         ]
 
 
@@ -125,10 +132,6 @@ def some(tensors: State, places: Tensor) -> State:
     return {name: tensor[places] for name, tensor in tensors.items()}
 
 
-def length_penalty(count: int | Tensor, penalty: float) -> float | Tensor:
-    return ((5.0 + count) / 6.0) ** penalty
-
-
 def hopeless(ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tensor, penalty: float) -> Tensor:
     """Whether longer hypotheses are of no use, bool [N]."""
     going_on = scores[:, 0]
@@ -143,3 +146,50 @@ def hopeless(ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tens
 
 def reordered(state: State, parents: Tensor) -> State:
     return {name: pick(tensor, parents) for name, tensor in state.items()}
+
+
+def spelled(context: Context, encoded: Encoded, penalty: float) -> list[list[Spelled]]:
+    """What the search finds, once for all methods."""
+    options, decoder = context.options.attention, context.model.decoder
+    assert decoder is not None  # make_search has looked
+    limits = most_tokens(encoded.frames, options.max_ratio)
+    return encoded.kept.once(("attention_beam", penalty), lambda: attention_beam(
+        decoder, encoded.x, encoded.lengths, limits, options.beam, penalty))  # fmt: skip
+
+
+def hypotheses(lang: Lang, found: Iterable[Spelled]) -> Iterator[Hypothesis]:
+    for one in found:
+        yield Hypothesis(lang.decode(one.tokens), one.tokens, one.score, {"attention": one.score}, one.normalised)
+
+
+def fixed(context: Context) -> dict[str, Any]:
+    """Of a setting what is the same in all."""
+    return {"beam": context.options.attention.beam, "max_ratio": context.options.attention.max_ratio}
+
+
+def penalties(context: Context) -> list[dict[str, Any]]:
+    return [{LENGTH_PENALTY: penalty} for penalty in context.options.attention.length_penalty]
+
+
+def attention_search(context: Context) -> Made:
+    """The search, and each length penalty."""
+    lang, keep = context.lang, context.options.nbest.keep
+
+    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
+        return [row_of(lang, hypotheses(lang, found), keep)
+                for found in spelled(context, encoded, params[LENGTH_PENALTY])]  # fmt: skip
+
+    return search, [{**fixed(context), **each} for each in penalties(context)]
+
+
+def attention_lists(context: Context) -> Lists:
+    """What the search finds with the middle one of the length penalties, to be ordered with each of them."""
+    lang, first = context.lang, middle(context.options.attention.length_penalty)
+
+    def make(encoded: Encoded) -> list[list[Hypothesis]]:
+        return [list(hypotheses(lang, found)) for found in spelled(context, encoded, first)]
+
+    def total(found: Hypothesis, params: dict[str, Any]) -> float:
+        return found.parts["attention"]
+
+    return Lists("attention_beam", make, total, fixed(context), {LENGTH_PENALTY: first}, penalties(context))

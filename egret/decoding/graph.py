@@ -93,14 +93,15 @@ class Hlg:
     def lattice(
         self, log_probs: Tensor, lengths: Tensor, options: HlgOptions, graph_scale: float, word_score: float
     ) -> k2.Fsa:
-        """Lattices of log probabilities [N, T, V] of lengths [N], longest first; scores are divided by the scale.
+        """Lattices of log probabilities [N, T, V] of lengths [N], which k2 wants on the CPU and longest first; scores
+        are divided by the scale.
 
         The model's scores and the beams are divided by it, which is the same search as with the graph's multiplied:
         a graph may have millions of arcs, and every batch may try several scales.
         """
         self.add_for_words(word_score / graph_scale)
         rows = torch.arange(len(lengths))
-        segments = torch.stack([rows, torch.zeros_like(rows), lengths.cpu()], dim=1)
+        segments = torch.stack([rows, torch.zeros_like(rows), lengths], dim=1)
         dense = k2.DenseFsaVec(log_probs / graph_scale, segments.to(torch.int32))
         return k2.intersect_dense_pruned(
             self.graph,
@@ -119,8 +120,11 @@ class GraphDecoder:
         """Load `HLG.safetensors`.
 
         Raises:
-          EgretError: it was made for another lang folder.
+          EgretError: it was made for another lang folder, or k2 cannot use the device.
         """
+        if device.type == "cuda" and not k2.with_cuda:
+            raise EgretError("--num-gpus: the k2 that is installed was built without CUDA; install one with it, or "
+                             "decode on the CPU (--num-gpus 0)")  # fmt: skip
         self.read = partial(read_graph, folder, lang)
         self.device = device
         self.whole = Hlg(self.read(), device)
@@ -160,6 +164,7 @@ class GraphDecoder:
     ) -> list[Searched]:  # fmt: skip
         """Lattices of all utterances, where possible of paths that end as the graph does; `apart`: with the scores of
         the graph as an attribute."""
+        lengths = lengths.cpu()
         order = torch.argsort(lengths, descending=True, stable=True)
         order = order[lengths[order] > 0]  # k2 refuses utterances without frames
         found: list[Searched] = []
@@ -169,7 +174,7 @@ class GraphDecoder:
                 if apart:
                     hlg.set_apart()
                 lattice = hlg.lattice(log_probs[order], lengths[order], options, graph_scale, word_score)
-                found.append(Searched(lattice, order.cpu().numpy(), ended))
+                found.append(Searched(lattice, order.numpy(), ended))
                 order = order[torch.from_numpy(arc_counts(lattice) == 0)]
         return found
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from egret.base.errors import EgretError
-from egret.decoding.hot_words import HotWords, read_phrases
+from egret.decoding.hot_words import HotWords, read_phrases, refuse_twice, refuse_unknown
 from egret.graph.arcs import FINAL_LABEL
 from egret.lang.lang import Lang
 from egret.lang.normalise import normalise
@@ -31,16 +30,17 @@ class HotPhrases:
         self.rows: dict[int, list[int]] = {}  # of words: their parts
         for word in range(1, len(self.names) - 3):  # the others are no words that are said
             self.rows[word] = [self._number(part) for part in normalise(self.names[word], self.normaliser).split()]
-        phrases: dict[tuple[int, ...], tuple[int, float]] = {}
-        for number, where, text, parts, score in read_phrases(path, OPTION, self.normaliser):
-            if unknown := [part for part in parts if part not in self.numbers]:
-                raise EgretError(f"{where}: no word of {lang.folder} has {' '.join(unknown)}, so that {text!r} cannot "
-                                 f"be recognised; add it to the lexicon, or leave it out")  # fmt: skip
-            row = tuple(self.numbers[part] for part in parts)
-            if row in phrases:
-                raise EgretError(f"{where}: the same words as line {phrases[row][0]}; leave one of them out")
-            phrases[row] = number, score
-        self.automaton = HotWords([(row, score) for row, (_, score) in phrases.items()], None, ())
+        phrases = read_phrases(path, OPTION, self.normaliser)
+        refuse_unknown(
+            phrases,
+            lambda parts: [part for part in parts if part not in self.numbers],
+            f"{OPTION} {path}: no word of {lang.folder} has",
+            "these phrases cannot be recognised; add the words to the lexicon, or leave the phrases out",
+        )
+        rows = [tuple(self.numbers[part] for part in each.words) for each in phrases]
+        refuse_twice(phrases, rows, "words")
+        scored = [(row, each.score) for each, row in zip(phrases, rows, strict=True)]
+        self.automaton = HotWords(scored, None, ())
         self.found: dict[tuple[int, int], tuple[int, float]] = {}
 
     def _number(self, part: str) -> int:

@@ -6,7 +6,7 @@ that a whole transcript has got the score of each phrase as often as the phrase 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,42 +158,81 @@ def read_hot_words(path: Path, lang: Lang) -> HotWords:
       EgretError: it is not there or has no phrases; a line has no score, a phrase has no units, or stands there twice.
     """
     silent = [lang.tokens[name] for name in [*SPECIAL_TOKENS, *([lang.silence] if lang.silence else [])]]
-    phrases: dict[tuple[int, ...], tuple[int, float]] = {}
-    for number, where, text, words, score in read_phrases(path, OPTION, lang.normaliser):
-        spelling = lang.spelling
-        known = spelling.pronunciations if isinstance(spelling, Pronounced) else None
-        outside = lang.outside(" ".join(words)) if known is None else [word for word in words if word not in known]
-        if outside:
-            raise EgretError(f"{where}: {lang.folder} has no units for {' '.join(outside)}; {spelling.remedy}")
-        row = tuple(lang.encode(" ".join(words)))
+    spelling = lang.spelling
+    known = spelling.pronunciations if isinstance(spelling, Pronounced) else None
+
+    def outside(words: list[str]) -> list[str]:
+        return lang.outside(" ".join(words)) if known is None else [word for word in words if word not in known]
+
+    phrases = read_phrases(path, OPTION, lang.normaliser)
+    refuse_unknown(phrases, outside, f"{OPTION} {path}: {lang.folder} has no units for", spelling.remedy)
+    rows = [tuple(lang.encode(" ".join(each.words))) for each in phrases]
+    for each, row in zip(phrases, rows, strict=True):
         if not set(row) - set(silent):
-            raise EgretError(f"{where}: {text!r} is nothing but silence in {lang.folder}, and would be everywhere; "
-                             f"leave it out")  # fmt: skip
-        if row in phrases:
-            raise EgretError(f"{where}: the same units as line {phrases[row][0]}; leave one of them out")
-        phrases[row] = number, score
-    return HotWords([(row, score) for row, (_, score) in phrases.items()], word_units(lang), silent)
+            raise EgretError(f"{each.where}: {each.text!r} is nothing but silence in {lang.folder}, and would be "
+                             f"everywhere; leave it out")  # fmt: skip
+    refuse_twice(phrases, rows, "units")
+    return HotWords([(row, each.score) for each, row in zip(phrases, rows, strict=True)], word_units(lang), silent)
 
 
-def read_phrases(path: Path, option: str, normaliser: str) -> Iterator[tuple[int, str, str, list[str], float]]:
-    """Of each phrase the line's number, what to call it in a message, the phrase as it is written and as normalised
-    words, and its score.
+@dataclass(frozen=True)
+class Phrase:
+    """A line of a file of hot words.
+
+    Attributes:
+      where: what to call it in a message.
+      text: as it is written.
+      words: normalised.
+    """
+
+    number: int
+    where: str
+    text: str
+    words: list[str]
+    score: float
+
+
+def read_phrases(path: Path, option: str, normaliser: str) -> list[Phrase]:
+    """The lines of a file of hot words that are not empty.
 
     Raises:
       EgretError: the file is not there or has no phrases; a line has no score, nothing is left of a phrase.
     """
-    found = False
+    phrases = []
     for number, line in enumerate(text_lines(path, option), 1):
         if not line.strip():
             continue
-        where, found = f"{option} {path}:{number}", True
+        where = f"{option} {path}:{number}"
         text, score = _split(line, where)
         words = normalise(text, normaliser).split()
         if not words:
             raise EgretError(f"{where}: nothing is left of {text!r} by the normaliser {normaliser}; leave it out")
-        yield number, where, text, words, score
-    if not found:
+        phrases.append(Phrase(number, where, text, words, score))
+    if not phrases:
         raise EgretError(f"{option} {path}: no phrases in it; expected lines of `word or phrase  score`")
+    return phrases
+
+
+def refuse_unknown(
+    phrases: Sequence[Phrase], outside: Callable[[list[str]], list[str]], says: str, remedy: str
+) -> None:
+    """Raises EgretError where `outside` finds words in phrases, with all of them and their lines."""
+    lines: dict[str, list[int]] = {}
+    for each in phrases:
+        for word in dict.fromkeys(outside(each.words)):
+            lines.setdefault(word, []).append(each.number)
+    if lines:
+        named = [f"{word} (line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))})"
+                 for word, numbers in lines.items()]  # fmt: skip
+        raise EgretError(f"{says} {', '.join(named)}; {remedy}")
+
+
+def refuse_twice(phrases: Sequence[Phrase], rows: Sequence[tuple[int, ...]], what: str) -> None:
+    """Raises EgretError where phrases are the same row of words or units."""
+    first: dict[tuple[int, ...], int] = {}
+    for each, row in zip(phrases, rows, strict=True):
+        if first.setdefault(row, each.number) != each.number:
+            raise EgretError(f"{each.where}: the same {what} as line {first[row]}; leave one of them out")
 
 
 def _split(line: str, where: str) -> tuple[str, float]:

@@ -4,16 +4,19 @@ Watanabe et al. 2017, "Hybrid CTC/attention architecture for end-to-end speech r
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from egret.decoding.attention_beam import Ended, hopeless, length_penalty, reordered
-from egret.decoding.beams import LOST, pick
+from egret.decoding.attention_beam import Ended, hopeless, reordered
+from egret.decoding.beams import LOST, length_penalty, pick
+from egret.decoding.hypotheses import LENGTH_PENALTY, Hypothesis, Lists, middle, row_of
 from egret.decoding.prefix_scores import PrefixScores
-from egret.decoding.search import Context, Encoded, Made, best_said
+from egret.decoding.search import Context, Encoded, Made
+from egret.lang.lang import Lang
 from egret.models.decoder import BLANK, END
 from egret.models.greedy import most_tokens
 from egret.models.speller import Speller
@@ -22,11 +25,14 @@ from egret.models.transformer_decoder import TransformerDecoder
 
 @dataclass(frozen=True)
 class Joint:
-    """A hypothesis: token ids, the weighted sum of the logarithms of its probabilities, and CTC's alone."""
+    """A hypothesis: token ids, the weighted sum of the logarithms of its probabilities, that over the penalty, and the
+    logarithms themselves."""
 
     tokens: list[int]
     score: float
+    normalised: float
     ctc: float
+    attention: float
 
 
 @torch.no_grad()
@@ -64,18 +70,21 @@ def joint_beam(
     tokens = torch.zeros(batch, beam, longest, dtype=torch.long, device=x.device)
     given = torch.full((batch, beam), END, device=x.device)
     ended = Ended.none(batch, beam, longest, x)
-    ended_ctc = Ended.none(batch, beam, 0, x)  # the same hypotheses: what CTC gives them
+    # The same hypotheses: what CTC gives them, and the decoder.
+    ended_ctc, ended_attention = (Ended.none(batch, beam, 0, x) for _ in range(2))
     at_length: list[Tensor] = []  # the best that ended with each number of tokens, [N]
     over = torch.zeros(batch, dtype=torch.bool, device=x.device)
     for count in range(longest + 1):
         logits, state = decoder.step(given, memory, state)
         chances = logits.float().log_softmax(dim=2)
         whole = ctc.whole().to(scores)
-        closing = mixed(by_attention + chances[:, :, END], whole, ctc_weight, scores)
+        spelled = by_attention + chances[:, :, END]
+        closing = mixed(spelled, whole, ctc_weight, scores)
         closing = closing.masked_fill(over.unsqueeze(1), LOST)
         ranked = closing / length_penalty(count, penalty)
         ended.add(ranked, closing, tokens, count)
         ended_ctc.add(ranked, whole, tokens[:, :, :0], count)
+        ended_attention.add(ranked, spelled, tokens[:, :, :0], count)
         at_length.append(closing.max(dim=1).values)
         over = over | hopeless(ended, scores, at_length, limits, penalty) | (count >= limits)
         if bool(over.all()):
@@ -94,11 +103,11 @@ def joint_beam(
         parents = torch.div(places, candidates.shape[2], rounding_mode="floor")
         ctc, tokens, state = longer.chosen(places), pick(tokens, parents), reordered(state, parents)
         tokens[:, :, count] = given
+    columns = [each.tolist() for each in (ended.scores, ended.ranked, ended_ctc.scores, ended_attention.scores)]
     return [
-        [Joint(tokens[:count].tolist(), score, by_ctc)
-         for tokens, score, count, by_ctc in zip(*each, strict=True) if score > LOST / 2]
-        for each in zip(ended.tokens, ended.scores.tolist(), ended.counts.tolist(), ended_ctc.scores.tolist(),
-                        strict=True)
+        [Joint(tokens[:count].tolist(), *scores) for tokens, count, *scores in zip(*each, strict=True)
+         if scores[0] > LOST / 2]
+        for each in zip(ended.tokens, ended.counts.tolist(), *columns, strict=True)
     ]  # fmt: skip
 
 
@@ -108,28 +117,57 @@ def mixed(attention: Tensor, ctc: Tensor, weight: float, before: Tensor) -> Tens
     return ((1 - weight) * attention + weight * ctc).masked_fill(lost, LOST)
 
 
-def parts(found: Joint, ctc_weight: float) -> dict[str, float]:
-    """The score by source."""
-    if ctc_weight == 1:
-        return {"ctc": found.ctc}
-    return {"ctc": found.ctc, "attention": (found.score - ctc_weight * found.ctc) / (1 - ctc_weight)}
+def found_jointly(context: Context, encoded: Encoded, ctc_weight: float, penalty: float) -> list[list[Joint]]:
+    """What the search finds, once for all methods."""
+    options, decoder = context.options.joint, context.model.decoder
+    assert decoder is not None  # make_search has looked
+    preselected = math.ceil(options.preselect * options.beam)
+    limits = most_tokens(encoded.frames, options.max_ratio)
+    return encoded.kept.once(("joint_beam", ctc_weight, penalty), lambda: joint_beam(
+        decoder, encoded.x, *encoded.ctc, limits, options.beam, preselected, ctc_weight, penalty))  # fmt: skip
+
+
+def hypotheses(lang: Lang, found: Iterable[Joint]) -> Iterator[Hypothesis]:
+    for one in found:
+        parts = {"ctc": one.ctc, "attention": one.attention}
+        yield Hypothesis(lang.decode(one.tokens), one.tokens, one.score, parts, one.normalised)
+
+
+def fixed(context: Context) -> dict[str, Any]:
+    """Of a setting what is the same in all."""
+    options = context.options.joint
+    return {"beam": options.beam, "preselect": options.preselect, "max_ratio": options.max_ratio}
+
+
+def weights(context: Context) -> list[dict[str, Any]]:
+    """Each weight of CTC with each length penalty."""
+    options = context.options.joint
+    return [{"ctc_weight": weight, LENGTH_PENALTY: penalty}
+            for weight in options.ctc_weight for penalty in options.length_penalty]  # fmt: skip
 
 
 def joint_search(context: Context) -> Made:
     """The search, and each weight of CTC with each length penalty."""
-    options, decoder, lang = context.options.joint, context.model.decoder, context.lang
-    assert decoder is not None  # make_search has looked
-    keep = context.options.nbest.keep
-    preselected = math.ceil(options.preselect * options.beam)
+    lang, keep = context.lang, context.options.nbest.keep
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        limits = most_tokens(encoded.frames, options.max_ratio)
-        log_probs, lengths = encoded.ctc
-        weight = params["ctc_weight"]
-        found = joint_beam(decoder, encoded.x, log_probs, lengths, limits, options.beam, preselected, weight,
-                           params["length_penalty"])  # fmt: skip
-        return [best_said(lang, [(one.tokens, one.score, parts(one, weight)) for one in each], keep) for each in found]
+        return [row_of(lang, hypotheses(lang, found), keep)
+                for found in found_jointly(context, encoded, params["ctc_weight"], params[LENGTH_PENALTY])]  # fmt: skip
 
-    fixed = {"beam": options.beam, "preselect": options.preselect, "max_ratio": options.max_ratio}
-    return search, [{**fixed, "ctc_weight": weight, "length_penalty": penalty}
-                    for weight in options.ctc_weight for penalty in options.length_penalty]  # fmt: skip
+    return search, [{**fixed(context), **each} for each in weights(context)]
+
+
+def joint_lists(context: Context) -> Lists:
+    """What the search finds with the middle ones of the weights and of the penalties, to be weighed with each pair."""
+    options, lang = context.options.joint, context.lang
+    weight, penalty = middle(options.ctc_weight), middle(options.length_penalty)
+
+    def make(encoded: Encoded) -> list[list[Hypothesis]]:
+        return [list(hypotheses(lang, found)) for found in found_jointly(context, encoded, weight, penalty)]
+
+    def total(found: Hypothesis, params: dict[str, Any]) -> float:
+        share = params["ctc_weight"]
+        return share * found.parts["ctc"] + (1 - share) * found.parts["attention"]
+
+    first = {"ctc_weight": weight, LENGTH_PENALTY: penalty}
+    return Lists("joint_beam", make, total, fixed(context), first, weights(context))

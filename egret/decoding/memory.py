@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from egret.base.errors import EgretError
 from egret.base.log import log
 from egret.base.memory import out_of_memory, return_memory
@@ -61,7 +63,7 @@ def encoded_pieces(cuts: list[dict[str, Any]], encode: Callable[[list[dict[str, 
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-    return_memory()
+    return_all_memory()
     if len(cuts) == 1:
         raise EgretError(f"{cuts[0]['id']}: memory is too small to encode its {cuts[0]['duration']:.0f} s of speech; "
                          f"cut it up or leave it out")  # fmt: skip
@@ -109,7 +111,7 @@ def searched(
             raise
     # The error is gone now, and with it what the search had held.
     if not done:
-        return_memory()
+        return_all_memory()
         smaller = piece.smaller()
         if smaller:
             log.warning("memory ran out in a search; %s", "the batch is halved" if len(smaller) > 1
@@ -122,6 +124,12 @@ def searched(
     marks = {"halved": piece.halved, "beam_narrowed": piece.level > 0}
     there = {mark: True for mark, is_there in marks.items() if is_there}
     return [(piece, [[{**row, **there} for row in rows] for rows in said])]
+
+
+def return_all_memory() -> None:
+    """What is held between pieces in use, here and on the GPU, where the next attempt may want it in one piece."""
+    return_memory()
+    torch.cuda.empty_cache()  # does nothing where there is none
 
 
 @contextlib.contextmanager

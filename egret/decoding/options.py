@@ -3,11 +3,12 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from egret.base.errors import UsageError
+from egret.base.errors import UsageError, first_few
 from egret.base.options import defaults, group, infile, option, runtime
-from egret.base.program import OutOptions
+from egret.base.program import ParallelOptions
+from egret.corpus.cuts import part_name
 from egret.models.options import MAX_RATIO
 
 METHODS = [
@@ -95,7 +96,10 @@ class NbestOptions:
         0, "how many different word sequences hyp.jsonl lists, of every method that finds several; 0: none", minimum=0
     )
     attention_scale: list[float] = option(
-        [1.0], "attention_rescore: weight of the decoder's scores; several: the best on dev is taken", minimum=0
+        [1.0],
+        "attention_rescore, and neural_lm_rescore of lattices: weight of the decoder's scores; several: the best on "
+        "dev is taken",
+        minimum=0,
     )
     neural_lm_scale: list[float] = option(
         [0.5], "neural_lm_rescore: weight of the language model's scores; several: the best on dev is taken", minimum=0
@@ -161,7 +165,7 @@ class JointOptions:
 
 
 @dataclass(kw_only=True)
-class DecodeOptions(OutOptions):
+class DecodeOptions(ParallelOptions):
     experiment: Path = infile("folder of the trained model", "steps/train.py (stage 4)")
     weights: str = option("final", "final, or the name of a checkpoint such as epoch-030")
     lang: Path = infile("lang folder", "steps/prepare_lang.py (stage 2)")
@@ -202,9 +206,17 @@ class DecodeOptions(OutOptions):
         False, "give start and duration of each word in seconds, and how sure CTC is of it, in hyp.jsonl"
     )
     max_duration: float = runtime(200.0, "seconds of speech in a batch", above=0)
-    threads: int = runtime(0, "threads of PyTorch; 0: all cores", minimum=0)
+    threads: int = runtime(0, "threads of PyTorch; 0: all cores, or each job's part of them", minimum=0)
+    num_gpus: int = runtime(0, "GPUs, of each job; 0: on the CPU", minimum=0, maximum=1)
+    round: Literal["", "dev", "test"] = runtime("", "parts of which a job does its share (set by the launcher)")
 
     def __post_init__(self) -> None:
+        names = [part_name(path) for path in {*self.test_cuts, *self.dev_cuts}]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            # Hypotheses lie in folders named after their part.
+            raise UsageError(f"--test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
+        if bool(self.round) != bool(self.job):
+            raise UsageError("--job and --round are set by the launcher, and go together; give only --nj")
         if self.first_lm and not self.rescore_lm:
             raise UsageError("--first-lm goes with --rescore-lm, which is not given")
         if not {AUTO, ALL} & set(self.method):  # else it is known only with the model
@@ -218,9 +230,23 @@ class DecodeOptions(OutOptions):
         if self.rescore_lm and not self.graph:
             raise UsageError("--rescore-lm: there is no lattice to rescore without --graph")
 
-    def files_of(self, method: str) -> dict[str, str]:
-        """What is given that a method reads besides the model and the lang folder, by name."""
-        in_graph = set(METHODS) - WITHOUT_GRAPH
+    @property
+    def shares(self) -> Path:
+        """As of other steps; in a folder for each round."""
+        return super().shares / self.round
+
+    @property
+    def choice(self) -> Path:
+        """Where the jobs find the settings that were chosen on dev."""
+        return super().shares / "chosen.json"
+
+    def parts(self, of_round: str) -> list[Path]:
+        """The manifests of the dev or the test parts."""
+        return self.dev_cuts if of_round == "dev" else self.test_cuts
+
+    def files_of(self, method: str, params: dict[str, Any]) -> dict[str, str]:
+        """What is given that a method reads with a setting besides the model and the lang folder, by name."""
+        in_graph = set() if params.get("lists") in WITHOUT_GRAPH else set(METHODS) - WITHOUT_GRAPH
         given = [
             ("graph", self.graph, in_graph),
             ("hot_words", self.hlg.hot_words, in_graph),
@@ -232,9 +258,13 @@ class DecodeOptions(OutOptions):
         ]
         return {name: str(path) for name, path, readers in given if path and method in readers}
 
-    def refuse_unread(self, methods: Collection[str], why: str) -> None:
-        """Raises UsageError where a model or another thing is given that none of the methods reads."""
-        in_graph = set(METHODS) - WITHOUT_GRAPH if self.graph else set()
+    def refuse_unread(self, methods: Collection[str], why: str, searched: bool = True) -> None:
+        """Raises UsageError where a model or another thing is given that none of the methods reads.
+
+        Args:
+          searched: the model has CTC, by which a graph is searched.
+        """
+        in_graph = set(METHODS) - WITHOUT_GRAPH if self.graph and searched else set()
         graph = "methods that search in a graph (--graph, --method hlg_1best)"
         several = f"methods that find several hypotheses ({', '.join(sorted(LISTING))})"
         lists = "methods that choose from lists of a graph's lattices (--graph, --method hlg_nbest)"

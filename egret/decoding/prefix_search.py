@@ -1,5 +1,6 @@
 """The method ctc_prefix_beam: its options checked, its language model and hot words read."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,9 @@ from egret.base.errors import EgretError, UsageError
 from egret.base.log import log
 from egret.decoding.fusion import Fusion, Scorer, Words
 from egret.decoding.hot_words import HotWords, read_hot_words
+from egret.decoding.hypotheses import Hypothesis, Lists, row_of
 from egret.decoding.prefix_beam import Transcript, prefix_beam
-from egret.decoding.search import Context, Encoded, Made, best_said
+from egret.decoding.search import Context, Encoded, Made
 from egret.decoding.word_ends import Unit, word_units
 from egret.lang.lang import Lang
 
@@ -34,15 +36,43 @@ def prefix_search(context: Context) -> Made:
         if units is not None and (model is not None or params["word_score"]):
             scorers.append(Words(units, model, params.get("lm_scale", 0.0), params["word_score"]))
         fusion = Fusion(scorers, len(lang.units)) if scorers else None
-        found = prefix_beam(*encoded.ctc, options.beam, options.tokens, options.token_beam, fusion)
-        return [best_said(lang, [(one.tokens, one.score, parts(one, fusion)) for one in each], keep) for each in found]
+        found = transcripts(context, encoded, fusion)
+        return [row_of(lang, hypotheses(lang, each, fusion), keep) for each in found]
 
-    def parts(found: Transcript, fusion: Fusion | None) -> dict[str, float]:
-        return {"ctc": found.ctc, **({"added": found.added} if fusion else {})}
-
-    fixed = {"beam": options.beam, "tokens": options.tokens, "token_beam": options.token_beam}
     scales = [{"lm_scale": scale} for scale in options.lm_scale] if options.lm else [{}]
-    return search, [{**fixed, **scale, "word_score": score} for scale in scales for score in options.word_score]
+    return search, [{**fixed(context), **scale, "word_score": score}
+                    for scale in scales for score in options.word_score]  # fmt: skip
+
+
+def prefix_lists(context: Context) -> Lists:
+    """What CTC alone finds, to be weighed with each score of words."""
+    lang = context.lang
+
+    def make(encoded: Encoded) -> list[list[Hypothesis]]:
+        return [list(hypotheses(lang, found)) for found in transcripts(context, encoded)]
+
+    def total(found: Hypothesis, params: dict[str, Any]) -> float:
+        return found.parts["ctc"] + params["word_score"] * len(found.words)
+
+    tried = [{"word_score": score} for score in context.options.prefix.word_score]
+    return Lists("ctc_prefix_beam", make, total, fixed(context), {"word_score": 0.0}, tried)
+
+
+def transcripts(context: Context, encoded: Encoded, fusion: Fusion | None = None) -> list[list[Transcript]]:
+    options = context.options.prefix
+    return prefix_beam(*encoded.ctc_on_cpu, options.beam, options.tokens, options.token_beam, fusion)
+
+
+def hypotheses(lang: Lang, found: Iterable[Transcript], fusion: Fusion | None = None) -> Iterator[Hypothesis]:
+    for one in found:
+        parts = {"ctc": one.ctc, **({"added": one.added} if fusion else {})}
+        yield Hypothesis(lang.decode(one.tokens), one.tokens, one.score, parts)
+
+
+def fixed(context: Context) -> dict[str, Any]:
+    """Of a setting what is the same in all."""
+    options = context.options.prefix
+    return {"beam": options.beam, "tokens": options.tokens, "token_beam": options.token_beam}
 
 
 def words_made(lang: Lang, units: list[Unit]) -> list[str]:

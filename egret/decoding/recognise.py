@@ -1,24 +1,25 @@
 """Recognise a part: batches through the encoder once, then through every method and setting asked for."""
 
-import json
 import math
+import os
 import time
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from egret.base.device import choose_device
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import digest
 from egret.base.log import log, progress
-from egret.corpus.cuts import read_cuts, text_of
+from egret.corpus.cuts import read_cuts, share, text_of
 from egret.decoding.memory import Piece, encoded_pieces, searched
 from egret.decoding.options import DecodeOptions
+from egret.decoding.recognised import Recognised, without_frames
 from egret.decoding.search import Context, Encoded, Search
 from egret.decoding.searches import make_search, methods
 from egret.decoding.word_times import WordTimes
@@ -33,36 +34,6 @@ from egret.models.files import load_model
 from egret.models.model import JointModel
 
 
-@dataclass
-class Recognised:
-    """What one method made of a part with one setting.
-
-    Its rows are kept as compressed JSON, for there may be hundreds of settings, of parts of many thousand utterances.
-
-    Attributes:
-      names: ids of the utterances, in the manifest's order.
-      seconds: that the search took.
-    """
-
-    method: str
-    params: dict[str, Any]
-    names: Sequence[str]
-    seconds: float = 0.0
-    packed: list[bytes] = field(default_factory=list)
-
-    def add(self, rows: dict[str, dict[str, Any]]) -> None:
-        """Keep rows of hyp.jsonl by the ids of their utterances."""
-        self.packed.append(zlib.compress(json.dumps(rows).encode(), level=1))
-
-    @property
-    def hypotheses(self) -> list[dict[str, Any]]:
-        """All rows of hyp.jsonl, in the order of the names."""
-        found: dict[str, dict[str, Any]] = {}
-        for part in self.packed:
-            found |= json.loads(zlib.decompress(part))
-        return [{"id": name, **found[name]} for name in self.names]
-
-
 @dataclass(frozen=True)
 class Recogniser:
     """A trained model and the searches that were asked for, each with the settings to try."""
@@ -75,6 +46,15 @@ class Recogniser:
     kind: str | None = None  # of the features that it was trained on, where that is known
     times: WordTimes | None = None  # None: times of words are not asked for
 
+    def usual(self, of_round: str) -> dict[str, list[dict[str, Any]]]:
+        """The settings for dev parts: all of them; for test parts where there is nothing to choose by: the first."""
+        if of_round == "dev":
+            return self.settings
+        for method, tried in self.settings.items():
+            if len(tried) > 1:
+                log.info("%s: no dev part to choose %d settings on; the first is used", method, len(tried))
+        return {method: tried[:1] for method, tried in self.settings.items()}
+
 
 def make_recogniser(options: DecodeOptions) -> Recogniser:
     """Load the model and what its methods need.
@@ -82,12 +62,12 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
     Raises:
       EgretError: the model's units are not those of the lang folder; a method lacks its graph or k2.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options)
+    device = choose_device(options.num_gpus, "decodes")
     lang = Lang.read(options.lang)
     model, config = load_model(options.experiment, options.weights)
     refuse_other_units(options.experiment, config, lang)
-    context = Context(options, model, lang)
+    context = Context(options, model.to(device), lang)
     searches: dict[str, Search] = {}
     settings: dict[str, list[dict[str, Any]]] = {}
     # Training by the graph alone leaves it to the graph what follows what.
@@ -102,9 +82,18 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
     return Recogniser(model, searches, settings, options, normalise, kind, times)
 
 
+def use_threads(options: DecodeOptions) -> None:
+    """As many threads of PyTorch as were asked for; of those of a launcher, which OMP_NUM_THREADS tells, all."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    elif options.nj > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.nj))
+
+
 def inputs_of(model: JointModel, normalise: Kind, manifests: Iterable[Path]) -> Inputs:
     """How the features of these manifests are loaded for a model that was trained with this normalisation."""
-    return Inputs(normalise=make_normaliser(normalise, manifests, model.mean.numpy(), model.deviation.numpy()))
+    return Inputs(normalise=make_normaliser(normalise, manifests, model.mean.cpu().numpy(),
+                                             model.deviation.cpu().numpy()))  # fmt: skip
 
 
 def refuse_other_units(experiment: Path, config: dict[str, Any], lang: Lang) -> None:
@@ -116,9 +105,9 @@ def refuse_other_units(experiment: Path, config: dict[str, Any], lang: Lang) -> 
 
 @torch.no_grad()
 def recognise(
-    recogniser: Recogniser, cuts: Path, settings: dict[str, list[dict[str, Any]]]
+    recogniser: Recogniser, cuts: Path, settings: dict[str, list[dict[str, Any]]], job: int = 1, jobs: int = 1
 ) -> tuple[list[Recognised], dict[str, float]]:
-    """Recognise every cut of a manifest with the settings of each method.
+    """Recognise a job's share of the cuts of a manifest with the settings of each method.
 
     Returns:
       One Recognised for each method and setting, hypotheses in the manifest's order; and the seconds of audio
@@ -126,6 +115,7 @@ def recognise(
     """
     rows = list(read_cuts(cuts))
     refuse_unfit(cuts, rows, recogniser.model, recogniser.kind)
+    rows = rows[share(len(rows), job, jobs)]
     inputs = inputs_of(recogniser.model, recogniser.normalise, [cuts])
     names = [row["id"] for row in rows]
     results = {method: [Recognised(method, params, names) for params in tried] for method, tried in settings.items()}
@@ -137,9 +127,7 @@ def recognise(
             recogniser.times.add(said, piece.encoded, clocks)
 
     encoder = 0.0
-    silent = [row["id"] for row in rows if not row["features"]["num_frames"]]
-    if silent:
-        log.warning("%s: %d utterances have no frames and get no words: %s", cuts, len(silent), first_few(silent))
+    if silent := without_frames(cuts, rows):
         for result in every:
             timed: dict[str, Any] = {"times": [], "confidence": []} if recogniser.times else {}
             result.add({name: {"words": [], "tokens": [], "score": {"total": None}, **timed} for name in silent})
@@ -147,6 +135,8 @@ def recognise(
     for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
         begun = time.monotonic()
         pieces = encoded_pieces(batch, lambda cuts: encode(recogniser.model, *load_numbers(cuts, inputs), cuts))
+        if recogniser.options.num_gpus:  # which goes on with what it was told; it would be taken for searching
+            torch.cuda.synchronize()
         encoder += time.monotonic() - begun
         for method, tried in results.items():
             search, params = recogniser.searches[method], [result.params for result in tried]
@@ -175,8 +165,10 @@ def load_numbers(cuts: Sequence[dict[str, Any]], inputs: Inputs) -> tuple[Tensor
 
 
 def encode(model: JointModel, features: Tensor, frames: Tensor, cuts: Sequence[dict[str, Any]] = ()) -> Encoded:
-    """What a batch of features [N, T, C] of lengths `frames` [N] is to the model."""
-    x, lengths, _ = model.encode(features, frames)
+    """What a batch of features [N, T, C] of lengths `frames` [N] is to the model, on the device where that lies."""
+    device = model.mean.device
+    frames = frames.to(device)
+    x, lengths, _ = model.encode(features.to(device), frames)
     log_probs = None if model.head is None else model.log_probs(x)
     return Encoded(x, lengths, frames, log_probs, [text_of(cut) for cut in cuts])
 

@@ -1,13 +1,11 @@
 """What every search takes and gives, and what the searches of one run share."""
 
-import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from egret.base.errors import EgretError
@@ -66,6 +64,12 @@ class Encoded:
         assert self.log_probs is not None
         return self.log_probs, self.lengths
 
+    @property
+    def ctc_on_cpu(self) -> tuple[Tensor, Tensor]:
+        """The same for searches that are of many small operations, or not PyTorch's."""
+        log_probs, lengths = self.ctc
+        return self.kept.once("ctc_on_cpu", lambda: (log_probs.cpu(), lengths.cpu()))
+
 
 # (what the encoder made of a batch, one setting of the method) -> N hypotheses
 Search = Callable[[Encoded, dict[str, Any]], list[dict[str, Any]]]
@@ -75,7 +79,7 @@ Made = tuple[Search, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Context:
-    """What searches are made of."""
+    """What searches are made of; the model lies on the device where all of it is to be done that can be."""
 
     options: DecodeOptions
     model: JointModel
@@ -106,37 +110,9 @@ class Context:
             raise EgretError(f"--method {' '.join(self.options.method)} needs k2, which cannot be imported ({error}); "
                              f"install it (utils/doctor.py says how) or use --method ctc_greedy or, for hlg_1best, "
                              f"--hlg.searcher kaldi-decoder") from None  # fmt: skip
-        decoder = GraphDecoder(self.options.graph, self.lang, torch.device("cpu"))
+        decoder = GraphDecoder(self.options.graph, self.lang, self.model.mean.device)
         if self.options.hlg.hot_words:
             decoder.hot = HotPhrases(self.options.hlg.hot_words, self.lang)
         if self.options.first_lm:
             refuse_other_grammar(self.options.graph, self.options.first_lm)
         return decoder
-
-
-Said = tuple[list[int], float, dict[str, float]]  # tokens, the total score, and scores by source
-
-
-def best_said(lang: Lang, found: Sequence[Said], keep: int) -> dict[str, Any]:
-    """A row of hyp.jsonl of hypotheses in units that make words, the best first; of those with the same words only the
-    best counts, and `keep` are listed."""
-    if not found:  # the scores are no numbers
-        return hypothesis(lang, [], [], -math.inf) | ({"nbest": []} if keep else {})
-    tokens, total, parts = found[0]
-    row = hypothesis(lang, tokens, lang.decode(tokens), total, parts)
-    if keep:
-        listed: dict[tuple[str, ...], dict[str, float]] = {}
-        for tokens, total, parts in found:
-            listed.setdefault(tuple(lang.decode(tokens)), {"total": total, **parts})
-        row["nbest"] = [{"words": list(words), "score": score} for words, score in listed.items()][:keep]
-    return row
-
-
-def hypothesis(
-    lang: Lang, tokens: list[int], words: list[str], score: float, parts: dict[str, float] | None = None
-) -> dict[str, Any]:
-    """A row of hyp.jsonl without its id; the total score, of which `parts` are what each source gave, is null where no
-    path was found (JSON has no infinity)."""
-    total = score if math.isfinite(score) else None
-    scores = {"total": total, **({} if total is None else parts or {})}
-    return {"words": words, "tokens": [lang.units[token] for token in tokens], "score": scores}

@@ -7,14 +7,15 @@ from typing import Any
 from egret.base.errors import UsageError, nearest
 from egret.base.log import log
 from egret.decoding import rescoring
-from egret.decoding.attention_beam import attention_beam
+from egret.decoding.attention_beam import attention_search
+from egret.decoding.hypotheses import Hypothesis, row_of
 from egret.decoding.joint_beam import joint_search
 from egret.decoding.lattice import PARTIAL, best_paths
 from egret.decoding.neural_rescoring import neural_search
 from egret.decoding.options import ALL, AUTO, AUTO_METHODS, METHODS, WITHOUT_GRAPH, DecodeOptions
 from egret.decoding.prefix_search import prefix_search
-from egret.decoding.search import Context, Encoded, Made, best_said, hypothesis
-from egret.models.greedy import ctc_greedy, most_tokens
+from egret.decoding.search import Context, Encoded, Made
+from egret.models.greedy import ctc_greedy
 from egret.models.model import JointModel
 
 
@@ -25,10 +26,12 @@ class Method:
     Attributes:
       needs: of `ctc`, `decoder` (of the model), `graph` (--graph), `rescore_lm` (--rescore-lm) and `neural_lm`
         (--neural-lm).
+      lists: it chooses from n-best lists, which need no graph, but come from lattices where there is one.
     """
 
     make: Callable[[Context], Made]
     needs: frozenset[str]
+    lists: bool = False
 
 
 def make_search(method: str, context: Context) -> Made:
@@ -58,7 +61,8 @@ def make_search(method: str, context: Context) -> Made:
 
 def there_is(options: DecodeOptions, model: JointModel) -> set[str]:
     """What methods may need and have."""
-    there = {CTC: model.head is not None, DECODER: model.decoder is not None, GRAPH: options.graph is not None,
+    graph = options.graph is not None and model.head is not None  # in which CTC's output alone is searched
+    there = {CTC: model.head is not None, DECODER: model.decoder is not None, GRAPH: graph,
              RESCORE_LM: options.rescore_lm is not None, NEURAL_LM: options.neural_lm is not None}  # fmt: skip
     return {name for name, is_there in there.items() if is_there}
 
@@ -74,52 +78,40 @@ def methods(options: DecodeOptions, model: JointModel, greedy: bool = True) -> l
     them that take little time, without greedy search where it is of no use."""
     without_greedy = [each for each in AUTO_METHODS if each != "ctc_greedy"]
     several = {AUTO: AUTO_METHODS if greedy or not options.graph else without_greedy, ALL: METHODS}
+    graph = GRAPH in there_is(options, model)
     without_lattices = options.hlg.searcher != "k2"
-    lattices = [each for each in METHODS if without_lattices and needs_lattices(each, options)]
+    lattices = [each for each in METHODS if without_lattices and needs_lattices(each, graph)]
     chosen = options.method
     for name, among in several.items():
         if options.method == [name]:
             chosen = [each for each in possible(options, model, among) if each not in lattices]
             searcher = f" and --hlg.searcher {options.hlg.searcher}" if without_lattices else ""
-            options.refuse_unread(chosen, f"which --method {name} leaves out with this model{searcher}")
+            options.refuse_unread(chosen, f"which --method {name} leaves out with this model{searcher}", graph)
         elif name in options.method:
             raise UsageError(f"--method {' '.join(options.method)}: {name} chooses the methods itself; give it alone")
     if asked := [each for each in chosen if each in lattices]:
         raise UsageError(f"--method {' '.join(asked)}: --hlg.searcher {options.hlg.searcher} finds the best path only, "
                          f"that of hlg_1best; the others need k2")  # fmt: skip
-    if options.graph and WITHOUT_GRAPH.issuperset(chosen):
+    if options.graph and not graph:
+        options.refuse_unread(chosen, "and the model has no CTC, by which a graph is searched", graph)
+    if options.graph and (not graph or WITHOUT_GRAPH.issuperset(chosen)):
         log.warning("--graph %s: not read, --method %s searches in none", options.graph, " ".join(chosen))
     return chosen
 
 
-def needs_lattices(method: str, options: DecodeOptions) -> bool:
-    """Whether a method takes the graph's lattices; without a graph, a neural language model's lists come from CTC."""
-    needs = SEARCHES[method].needs
-    return method != "hlg_1best" and (GRAPH in needs or (NEURAL_LM in needs and options.graph is not None))
+def needs_lattices(method: str, graph: bool) -> bool:
+    """Whether a method takes lattices, where there is a graph or not."""
+    return method != "hlg_1best" and (GRAPH in SEARCHES[method].needs or (graph and SEARCHES[method].lists))
 
 
 def greedy_search(context: Context) -> Made:
     lang = context.lang
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return [hypothesis(lang, tokens, lang.decode(tokens), score)
+        return [row_of(lang, [Hypothesis(lang.decode(tokens), tokens, score)])
                 for tokens, score in ctc_greedy(*encoded.ctc)]  # fmt: skip
 
     return search, [{}]
-
-
-def attention_search(context: Context) -> Made:
-    options, decoder, lang = context.options.attention, context.model.decoder, context.lang
-    keep = context.options.nbest.keep
-    assert decoder is not None  # make_search has looked
-
-    def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        limits = most_tokens(encoded.frames, options.max_ratio)
-        found = attention_beam(decoder, encoded.x, encoded.lengths, limits, options.beam, params["length_penalty"])
-        return [best_said(lang, [(one.tokens, one.score, {}) for one in each], keep) for each in found]
-
-    fixed = {"beam": options.beam, "max_ratio": options.max_ratio}
-    return search, [{**fixed, "length_penalty": penalty} for penalty in options.length_penalty]
 
 
 def hlg_search(context: Context) -> Made:
@@ -130,12 +122,12 @@ def hlg_search(context: Context) -> Made:
         if beams.hot_words:
             weights = params["graph_scale"], params["word_score"]
             lattices = context.graph.lattices(*encoded.ctc, beams, *weights)
-            return [rescoring.row_of(context, [rescoring.by_graph(path, params) for path in paths])
-                    for paths in best_paths(lattices, *weights)]  # fmt: skip
+            return [row_of(lang, rescoring.by_graph(lang, paths, params)) for paths in best_paths(lattices, *weights)]
         return [
-            {**hypothesis(lang, best.tokens, [lang.word_names[word] for word in best.words], best.score),
-             **({PARTIAL: True} if best.partial else {})}
-            for best in decoder.decode(*encoded.ctc, beams, params["graph_scale"], params["word_score"])
+            row_of(lang, [Hypothesis([lang.word_names[word] for word in best.words], best.tokens, best.score,
+                                     marks=(PARTIAL,) if best.partial else ())])
+            for best in decoder.decode(*(encoded.ctc if beams.searcher == "k2" else encoded.ctc_on_cpu), beams,
+                                       params["graph_scale"], params["word_score"])
         ]  # fmt: skip
 
     fixed = {**beams.beams, **({} if beams.searcher == "k2" else {"searcher": beams.searcher})}
@@ -151,8 +143,8 @@ SEARCHES = {
     "joint_beam": Method(joint_search, frozenset({CTC, DECODER})),
     "hlg_1best": Method(hlg_search, frozenset({CTC, GRAPH})),
     "hlg_nbest": Method(rescoring.nbest_search, frozenset({CTC, GRAPH})),
-    "nbest_oracle": Method(rescoring.oracle_search, frozenset({CTC, GRAPH})),
+    "nbest_oracle": Method(rescoring.oracle_search, frozenset(), lists=True),
     "lattice_rescore": Method(rescoring.lattice_search, frozenset({CTC, GRAPH, RESCORE_LM})),
-    "attention_rescore": Method(rescoring.attention_search, frozenset({CTC, DECODER, GRAPH})),
-    "neural_lm_rescore": Method(neural_search, frozenset({CTC, NEURAL_LM})),
+    "attention_rescore": Method(rescoring.attention_search, frozenset({CTC, DECODER}), lists=True),
+    "neural_lm_rescore": Method(neural_search, frozenset({NEURAL_LM}), lists=True),
 }

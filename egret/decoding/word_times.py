@@ -52,7 +52,7 @@ class WordTimes:
 
     def _timed(self, said: Sequence[Said], encoded: Encoded, clocks: Sequence[Clock]) -> Iterator[dict[str, Any]]:
         """What `add` puts into the row of each."""
-        log_probs, lengths = encoded.ctc
+        log_probs, lengths = encoded.ctc_on_cpu
         places = [place for place, _, _ in said]
         tokens = [[self.lang.tokens[name] for name in names] for _, names, _ in said]
         paths = aligned(log_probs[places].numpy(), lengths[places].tolist(), tokens, self.modified)

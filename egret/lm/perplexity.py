@@ -1,5 +1,6 @@
-"""Perplexity of a KenLM model on sentences."""
+"""Perplexity: the row of a report for any language model, and that of a KenLM model on sentences."""
 
+import math
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,7 @@ def log10_scores(model_file: Path, sentences: Iterable[str], known: Container[st
 
 
 def perplexity(binary: Path, sentences: Iterable[str], known: Container[str], unknown: str) -> dict[str, Any]:
-    """Perplexity per word, the end of the sentence counted as one, with and without unknown words; see `scored`.
-
-    Returns:
-      sentences, words, oov (tokens), oov_percent, perplexity, perplexity_without_oov (words that are OOV left out
-      of sum and count, their neighbours conditioned on them as ever).
-    """
+    """The row of a report of a KenLM model, see `row_of` and `scored`."""
     count = words = oov = 0
     total = inside = 0.0
     for scores in scored(binary, sentences, known, unknown):
@@ -57,14 +53,32 @@ def perplexity(binary: Path, sentences: Iterable[str], known: Container[str], un
         count += 1
         words += len(scores) - 1
         oov += sum(out for _, out in scores)
-    if not count:
-        return {"sentences": 0, "words": 0, "oov": 0, "oov_percent": None, "perplexity": None,
-                "perplexity_without_oov": None}  # fmt: skip
+    return row_of(count, words, oov, math.log(10) * total, math.log(10) * inside)
+
+
+def row_of(sentences: int, words: int, oov: int, total: float, inside: float) -> dict[str, Any]:
+    """Perplexity per word, the end of each sentence counted as one, with and without unknown words.
+
+    Args:
+      oov: how many of the words are unknown.
+      total: the logarithm of the probability of all sentences.
+      inside: of that the part of the ends and the words that are not unknown.
+
+    Returns:
+      sentences, words, oov, oov_percent, perplexity, perplexity_without_oov (words that are OOV left out of sum and
+      count, their neighbours conditioned on them as ever); None where there are no sentences.
+    """
     return {
-        "sentences": count,
+        "sentences": sentences,
         "words": words,
         "oov": oov,
-        "oov_percent": round(100 * oov / words, 3) if words else 0.0,
-        "perplexity": round(10 ** (-total / (words + count)), 3),
-        "perplexity_without_oov": round(10 ** (-inside / (words + count - oov)), 3),
+        "oov_percent": round(100 * oov / max(1, words), 3) if sentences else None,
+        "perplexity": of_each(total, words + sentences),
+        "perplexity_without_oov": of_each(inside, words + sentences - oov),
     }
+
+
+def of_each(total: float, count: int) -> float | None:
+    """The perplexity of each of `count` words or tokens whose probabilities together have this logarithm; None: there
+    are none."""
+    return round(math.exp(-total / count), 3) if count else None

@@ -1,10 +1,10 @@
 """The options of language models. They live apart from the models so that reading them does not import PyTorch."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
-from egret.base.errors import UsageError
 from egret.base.options import group, option
+from egret.models.options import TransformerDecoderOptions
 
 
 @dataclass(kw_only=True)
@@ -19,19 +19,13 @@ class RecurrentLmOptions:
 
 
 @dataclass(kw_only=True)
-class TransformerLmOptions:
-    """A Transformer whose tokens see those before them only."""
+class TransformerLmOptions(TransformerDecoderOptions):
+    """A Transformer whose tokens see those before them only: a decoder that hears nothing."""
 
+    GROUP: ClassVar[str] = "--model.transformer"
     dim: int = option(512, "width of each block", minimum=2)
-    layers: int = option(6, "blocks", minimum=1)
     heads: int = option(8, "attention heads", minimum=1)
     feed_forward: int = option(4, "width inside a feed-forward module, as a multiple of dim", minimum=1)
-    dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
-    attention_dropout: float = option(0.0, "probability, of attention weights", minimum=0, maximum=0.99)
-
-    def __post_init__(self) -> None:
-        if self.dim % self.heads:
-            raise UsageError(f"--model.transformer: dim {self.dim} does not divide by heads {self.heads}")
 
 
 @dataclass(kw_only=True)

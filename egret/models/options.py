@@ -1,7 +1,7 @@
 """The options of every model. They live apart from the models so that reading them does not import PyTorch."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 from egret.base.errors import UsageError
 from egret.base.options import group, option
@@ -102,6 +102,7 @@ class DcnnOptions:
 class TransformerDecoderOptions:
     """The Transformer's decoder."""
 
+    GROUP: ClassVar[str] = "--model.transformer-decoder"  # in messages
     dim: int = option(256, "width of each block", minimum=2)
     layers: int = option(6, "blocks", minimum=1)
     heads: int = option(4, "attention heads", minimum=1)
@@ -111,7 +112,7 @@ class TransformerDecoderOptions:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
-            raise UsageError(f"--model.transformer-decoder: dim {self.dim} does not divide by heads {self.heads}")
+            raise UsageError(f"{self.GROUP}: dim {self.dim} does not divide by heads {self.heads}")
 
 
 @dataclass(kw_only=True)

@@ -20,10 +20,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from egret.base.device import choose_device
 from egret.base.errors import EgretError, UsageError
 from egret.base.files import read_json
-from egret.base.program import AGAIN
 from egret.base.signals import handling
+from egret.base.submit import AGAIN
 from egret.models.model import STATISTICS
 from egret.training.loop_options import LoopOptions
 from egret.training.signals import Interrupted
@@ -131,29 +132,12 @@ def joined(options: LoopOptions) -> Iterator[Ranks]:
         return
     ranks = Ranks(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     if options.num_gpus:
-        torch.cuda.set_device(choose_device(options, ranks))
+        torch.cuda.set_device(choose_device(options.num_gpus, "trains", ranks.local))
     distributed.init_process_group("nccl" if options.num_gpus else "gloo", timeout=PATIENCE)
     try:
         yield ranks
     finally:
         distributed.destroy_process_group()
-
-
-def choose_device(options: LoopOptions, ranks: Ranks) -> torch.device:
-    """The device that a process trains on.
-
-    Raises:
-      EgretError: more GPUs were asked for than PyTorch sees.
-    """
-    if not options.num_gpus:
-        return torch.device("cpu")
-    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if seen < options.num_gpus:
-        raise EgretError(
-            f"--num-gpus {options.num_gpus}: PyTorch sees {seen or 'no'} GPU{'s' if seen > 1 else ''}; "
-            f"utils/doctor.py says what is wrong, --num-gpus {seen} trains {'on those' if seen else 'on the CPU'}"
-        )
-    return torch.device("cuda", ranks.local)
 
 
 def start(options: LoopOptions) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from egret.base.device import choose_device
 from egret.base.errors import EgretError
 from egret.base.files import read_jsonl, write_jsonl
 from egret.base.log import log
@@ -16,7 +17,7 @@ from egret.models.model import count_parameters
 from egret.training import checkpoints
 from egret.training.average import RunningAverage
 from egret.training.checkpoints import Progress
-from egret.training.distributed import STOP, Ranks, choose_device
+from egret.training.distributed import STOP, Ranks
 from egret.training.loop_options import LoopOptions
 from egret.training.parameters import freeze, initialise
 from egret.training.plan import batches as plan_batches
@@ -97,7 +98,7 @@ class Run:
 
 def set_up(options: LoopOptions, config: dict, ranks: Ranks) -> Run:
     """Model, data and optimiser, restored from the furthest checkpoint when there is one."""
-    device = choose_device(options, ranks)
+    device = choose_device(options.num_gpus, "trains", ranks.local)
     warned = Warned(options.out / STOP if ranks.size > 1 else None)
     if ranks.size > 1:  # they stop together, whenever they agree on it; one alone may end at once until it trains
         warned.listen()

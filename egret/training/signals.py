@@ -7,8 +7,8 @@ from pathlib import Path
 from types import FrameType
 
 from egret.base.errors import EgretError
-from egret.base.program import AGAIN
 from egret.base.signals import handle, handling
+from egret.base.submit import AGAIN
 
 GOES_ON = "the same command goes on"
 

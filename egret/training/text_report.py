@@ -7,6 +7,7 @@ from typing import Any
 
 from egret.base.log import log
 from egret.corpus.cuts import part_name
+from egret.lm.perplexity import of_each, row_of
 from egret.lm.vocabulary import UNKNOWN_ID
 from egret.models.language_model import LanguageModel, token_scores
 from egret.models.language_model_files import load_language_model
@@ -42,17 +43,9 @@ def report(options: LmOptions) -> dict[str, Any]:
 
 
 def perplexity(model: LanguageModel, sentences: Sentences, unit: str) -> dict[str, Any]:
-    """Perplexity per word and per token (which, where words are counted, are the same), the end of each sentence
-    counted as one, as egret.lm.perplexity has it of n-gram models.
-
-    Returns:
-      sentences, words, tokens, oov (words that are `<unk>`), oov_percent, perplexity, perplexity_without_oov (where
-      words are counted: those that are OOV left out of sum and count), perplexity_per_token.
-    """
+    """The row of a report as egret.lm.perplexity has it of n-gram models, with `tokens` and `perplexity_per_token`
+    (which, where words are counted, is that per word); without `perplexity_without_oov` where tokens are counted."""
     count, words, tokens = len(sentences), int(sentences.words.sum()), len(sentences.numbers)
-    if not count:
-        return {"sentences": 0, "words": 0, "tokens": 0, "oov": 0, "oov_percent": None, "perplexity": None,
-                "perplexity_per_token": None}  # fmt: skip
     total = inside = 0.0
     for begin in range(0, count, AT_ONCE):
         chosen = [sentences[row] for row in range(begin, min(count, begin + AT_ONCE))]
@@ -62,15 +55,7 @@ def perplexity(model: LanguageModel, sentences: Sentences, unit: str) -> dict[st
                 score for number, score in zip([*numbers, 0], scores, strict=True) if number != UNKNOWN_ID
             )
     oov = sentences.unknown if unit == "word" else 0  # sentences with words that have no tokens are left out
-    found = {
-        "sentences": count,
-        "words": words,
-        "tokens": tokens,
-        "oov": oov,
-        "oov_percent": round(100 * oov / words, 3),
-        "perplexity": round(math.exp(-total / (words + count)), 3),
-        "perplexity_per_token": round(math.exp(-total / (tokens + count)), 3),
-    }
-    if unit == "word":
-        found["perplexity_without_oov"] = round(math.exp(-inside / (words + count - oov)), 3)
-    return found
+    found = row_of(count, words, oov, total, inside)
+    if unit != "word":
+        del found["perplexity_without_oov"]
+    return {**found, "tokens": tokens, "perplexity_per_token": of_each(total, tokens + count)}

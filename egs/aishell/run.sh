@@ -129,7 +129,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$decode_config" --experiment "$experiment" --lang "$decode_lang" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
-    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$result/decode"
+    "${rescoring[@]}" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$result/decode"
   "$steps/score.py" --decode "$result/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
     --normaliser mandarin
   if [[ $lm == char ]]; then
@@ -143,10 +143,10 @@ if stage 6 "neural language model, on demand: train it on the n-gram's text, wei
   "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --lang "$decode_lang" --segment "$cut" --cuts "$data/cuts/train.jsonl" --dev-cuts "$data/cuts/dev.jsonl" \
     --test-cuts "$data/cuts/test.jsonl" --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$decode_config" --method hlg_nbest neural_lm_rescore \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config "$decode_config" --method "$lists" neural_lm_rescore \
     --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
     --experiment "$experiment" --lang "$decode_lang" --graph "$graph" --dev-cuts "$features/dev.jsonl" \
-    --test-cuts "$features/test.jsonl" "${decode_set[@]/#/--}" --out "$result/$neural/decode"
+    --test-cuts "$features/test.jsonl" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$result/$neural/decode"
   "$steps/score.py" --decode "$result/$neural/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
     --lang "$decode_lang" --normaliser mandarin
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # AN4: 74 speakers spell names and addresses, say numbers and dates, and give commands to a typewriter; 0.7 hours,
-# 16 kHz, 101 words. A conformer, for phones trained by lattice-free MMI, for characters with CTC; a 3-gram of the
-# training transcripts.
+# 16 kHz, 101 words. For phones an LSTM encoder with CTC and an attention decoder, for characters a conformer with CTC;
+# a 3-gram of the training transcripts.
 set -euo pipefail
 
 # Knobs
@@ -9,7 +9,7 @@ corpus=               # folder that holds an4, or is it; empty: that of the last
 download=download     # folder to download into
 dev=seeded            # one of: seeded first100; whole speakers of both sexes, or what others use
 unit=phone            # one of: phone char; of the lexicon
-model=                # tdnn, conformer, or a name in conf/models; empty: conformer_mmi, for char conformer, with --mini tdnn
+model=                # tdnn, conformer, or a name in conf/models; empty: las_kospeech, for char conformer, with --mini tdnn
 lm_order=3            # order of the n-gram
 rescore_order=        # order of a larger n-gram of the same text, to rescore lattices with; empty: none
 neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
@@ -18,7 +18,7 @@ seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
 if [[ $unit == phone ]]; then
-  choose_model conformer_mmi
+  choose_model las_kospeech
 else
   choose_model # CTC, whose greedy search needs no graph
 fi
@@ -74,7 +74,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
-    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$experiment/decode"
+    "${rescoring[@]}" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "$features"/{dev,test}.jsonl
@@ -85,10 +85,10 @@ if stage 6 "neural language model, on demand: train it on the n-gram's text, wei
   "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --lang "$lang" --cuts "$data/cuts/train.jsonl" --dev-cuts "$data/cuts/dev.jsonl" \
     --test-cuts "$data/cuts/test.jsonl" --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method hlg_nbest neural_lm_rescore \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method "$lists" neural_lm_rescore \
     --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
     --experiment "$experiment" --lang "$lang" --graph "$graph" --dev-cuts "$features/dev.jsonl" \
-    --test-cuts "$features/test.jsonl" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
+    --test-cuts "$features/test.jsonl" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
   "$steps/score.py" --decode "$experiment/$neural/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
     --lang "$lang" --normaliser plain
 fi

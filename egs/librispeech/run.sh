@@ -136,7 +136,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
     --graph "$graph" --dev-cuts "${dev_features[@]}" --test-cuts "${test_features[@]}" \
-    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$experiment/decode"
+    "${rescoring[@]}" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "${cuts[@]}" --dev-part "${dev[@]}" --note "$note"
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "${dev_features[@]}" "${test_features[@]}"
@@ -149,11 +149,11 @@ if stage 6 "neural language model, on demand: train it on --lm-text or the trans
   "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --lang "$lang" "${source[@]}" --dev-cuts "${cuts[@]:0:${#dev[@]}}" \
     --test-cuts "${cuts[@]:${#dev[@]}}" --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method hlg_nbest neural_lm_rescore \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method "$lists" neural_lm_rescore \
     --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
     --experiment "$experiment" --lang "$lang" --graph "$graph" --dev-cuts "${dev_features[@]}" \
     --test-cuts "${test_features[@]}" \
-    "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
+    --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
   "$steps/score.py" --decode "$experiment/$neural/decode" --cuts "${cuts[@]}" \
     --dev-part "${dev[@]}" --lang "$lang" --normaliser upper --note "$note"
 fi

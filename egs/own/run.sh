@@ -174,7 +174,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang_dir" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
-    "${rescoring[@]}" "${decode_set[@]/#/--}" --out "$experiment/decode"
+    "${rescoring[@]}" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang_dir" \
     --cuts "$features"/{dev,test}.jsonl
@@ -186,10 +186,10 @@ if stage 6 "neural language model, on demand: train it on the n-gram's text, wei
     --lang "$lang_dir" --cuts "$data/cuts/train.jsonl" ${lm_text:+--text "$(resolve_path "$lm_text")"} \
     --dev-cuts "$data/cuts/dev.jsonl" --test-cuts "$data/cuts/test.jsonl" \
     --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method hlg_nbest neural_lm_rescore \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method "$lists" neural_lm_rescore \
     --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
     --experiment "$experiment" --lang "$lang_dir" --graph "$graph" --dev-cuts "$features/dev.jsonl" \
-    --test-cuts "$features/test.jsonl" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
+    --test-cuts "$features/test.jsonl" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
   "$steps/score.py" --decode "$experiment/$neural/decode" --cuts "$data"/cuts/{dev,test}.jsonl --dev-part dev \
     --lang "$lang_dir" --normaliser "$normaliser"
 fi

@@ -104,7 +104,7 @@ fi
 if stage 5 "decode, score, report: the graph's scale, the words' score and the method are chosen on dev"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
     --graph "$graph" --dev-cuts "$features/dev.jsonl" --test-cuts "$features/test.jsonl" \
-    "${decode_set[@]/#/--}" --out "$experiment/decode"
+    --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "$cuts"/{dev,test}.jsonl --dev-part dev
   "$steps/report.py" --cmd "${decode_cmd[*]@Q}" --experiment "$experiment" --lang "$lang" \
     --cuts "$features"/{dev,test}.jsonl
@@ -117,10 +117,10 @@ if stage 6 "neural language model, on demand: train it on the training transcrip
   "$steps/train_lm.py" --cmd "${train_cmd[*]@Q} --gpu $num_gpus" --num-gpus "$num_gpus" --config "$config" \
     --lang "$lang" "${cut[@]}" --cuts "$cuts/train.jsonl" --dev-cuts "$cuts/dev.jsonl" \
     --test-cuts "$cuts/test.jsonl" --seed "$seed" "${lm_set[@]/#/--}" --out "$exp/$neural"
-  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method hlg_nbest neural_lm_rescore \
+  "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --method "$lists" neural_lm_rescore \
     --neural-lm "$exp/$neural" --nbest.neural-lm-scale 0 0.1 0.2 0.3 0.5 0.7 1.0 \
     --experiment "$experiment" --lang "$lang" --graph "$graph" --dev-cuts "$features/dev.jsonl" \
-    --test-cuts "$features/test.jsonl" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
+    --test-cuts "$features/test.jsonl" --nj "$decode_nj" "${decode_set[@]/#/--}" --out "$experiment/$neural/decode"
   "$steps/score.py" --decode "$experiment/$neural/decode" --cuts "$cuts"/{dev,test}.jsonl --dev-part dev \
     --lang "$lang" --normaliser "$normaliser"
 fi

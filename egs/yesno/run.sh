@@ -52,7 +52,8 @@ fi
 
 if stage 5 "decode and score: there is no dev part, so every value is fixed in conf/decode.yaml"; then
   "$steps/decode.py" --cmd "${decode_cmd[*]@Q}" --config conf/decode.yaml --experiment "$experiment" --lang "$lang" \
-    --graph "$graph" --test-cuts "$data/fbank/test.jsonl" "${decode_set[@]/#/--}" --out "$experiment/decode"
+    --graph "$graph" --test-cuts "$data/fbank/test.jsonl" --nj "$decode_nj" "${decode_set[@]/#/--}" \
+    --out "$experiment/decode"
   "$steps/score.py" --decode "$experiment/decode" --cuts "$data/cuts/test.jsonl" --main-method hlg_1best
 fi
 
