@@ -21,6 +21,12 @@ class ChunkOptions:
             raise UsageError(f"{self.name()}.left-chunks goes with chunk, which is 0; set it, or leave this out")
 
     @classmethod
+    def whole(cls) -> str:
+        """Why a model without chunks cannot stream, as a message."""
+        name = f"{cls.name()}.chunk"
+        return f"{name} 0: attention sees the whole utterance, so that this model cannot stream; train one with {name}"
+
+    @classmethod
     def name(cls) -> str:
         """The group, as in messages."""
         return f"--model.{cls.__name__.removesuffix('Options').lower()}"

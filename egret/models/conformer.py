@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from egret.models.attention import RelativeAttention
-from egret.models.masking import mask_frames
+from egret.models.masking import full_lengths, mask_frames
 from egret.models.norm import NORMS, LayerNorm
 from egret.models.options import ConformerOptions
 from egret.models.self_attention import SelfAttentionEncoder
+from egret.models.streaming import convolve
 
 
 class Conformer(SelfAttentionEncoder):
@@ -46,6 +47,17 @@ class ConformerBlock(nn.Module):
         x = x.add(self.dropout(self.feed_forward2(x)), alpha=0.5)
         return self.norm(x)
 
+    def start(self, batch: int, past: int) -> list[Tensor]:
+        return self.attention.start(batch, past) + self.convolution.start(batch)
+
+    def stream(self, x: Tensor, positions: Tensor, hidden: Tensor, past: int, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] to the same shape; the rest as of RelativeAttention."""
+        x = x.add(self.dropout(self.feed_forward1(x)), alpha=0.5)
+        x = x + self.dropout(self.attention.stream(self.attention_norm(x), positions, hidden, past, state))
+        x = x + self.dropout(self.convolution.stream(x, state))
+        x = x.add(self.dropout(self.feed_forward2(x)), alpha=0.5)
+        return self.norm(x)
+
 
 class FeedForward(nn.Sequential):
     """Normalise, widen, swish, narrow."""
@@ -72,6 +84,15 @@ class ConvolutionModule(nn.Module):
         x = depthwise(mask_frames(x, lengths), self.depthwise.weight, self.depthwise.bias, self.later)
         return self.narrow(functional.silu(self.norm(x, lengths)))
 
+    def start(self, batch: int) -> list[Tensor]:
+        return depthwise_start(self.depthwise.weight, batch)
+
+    def stream(self, x: Tensor, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] to the same shape; the module must be causal."""
+        x = functional.glu(self.widen(self.norm_in(x)), dim=2)
+        x = depthwise_stream(x, self.depthwise.weight, self.depthwise.bias, state)
+        return self.narrow(functional.silu(self.norm(x, full_lengths(x))))
+
 
 def depthwise(x: Tensor, weight: Tensor, bias: Optional[Tensor], later: int) -> Tensor:
     """A convolution over time of each channel by itself, weights [C, 1, kernel], [N, T, C] to the same shape;
@@ -86,4 +107,16 @@ def depthwise(x: Tensor, weight: Tensor, bias: Optional[Tensor], later: int) -> 
         before = 0
     images = x.unsqueeze(2).permute(0, 3, 1, 2)
     x = functional.conv2d(images, weight.unsqueeze(3), bias, padding=[before, 0], groups=weight.shape[0])
+    return x.squeeze(3).transpose(1, 2)
+
+
+def depthwise_start(weight: Tensor, batch: int) -> list[Tensor]:
+    """The state with which depthwise_stream starts: the zeros before the first frame of so many utterances."""
+    return [weight.new_zeros(batch, weight.shape[0], weight.shape[2] - 1, 1)]
+
+
+def depthwise_stream(x: Tensor, weight: Tensor, bias: Optional[Tensor], state: list[Tensor]) -> Tensor:
+    """What `depthwise` gives where no later frame is seen, of a piece [N, T, C]; see egret.models.streaming."""
+    images = x.unsqueeze(2).permute(0, 3, 1, 2)
+    x = convolve(images, state, False, weight.unsqueeze(3), bias, [1, 1], padding=0, after=0, groups=weight.shape[0])
     return x.squeeze(3).transpose(1, 2)

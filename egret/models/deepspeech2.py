@@ -6,6 +6,7 @@ each recurrent layer, not within its sum over input and past as in the paper's s
 
 from functools import partial
 from itertools import accumulate
+from math import prod
 from operator import mul
 from typing import Optional
 
@@ -17,10 +18,18 @@ from egret.models.extractors import DeepSpeechExtractor
 from egret.models.masking import mask_frames
 from egret.models.recurrent import RecurrentLayer, RecurrentStack
 from egret.models.recurrent_options import DeepSpeech2Options
+from egret.models.streaming import convolve, refuse
+
+BACKWARDS = (
+    "--model.deepspeech2.bidirectional true: layers that run backwards need the whole utterance, so that this model "
+    "cannot stream; train one with --model.deepspeech2.bidirectional false"
+)
 
 
 class DeepSpeech2(nn.Module):
     """[N, T, C] to [N, T', out_dim], T' = T divided by the convolutions' strides over time, rounded up at each.
+
+    In one direction it can stream (egret.models.streaming), best with causal convolutions.
 
     Attributes:
       look_ahead: how many later frames of features an output sees; None: all that follow.
@@ -53,6 +62,9 @@ class DeepSpeech2(nn.Module):
         self.recurrent = RecurrentStack(self.convolutions.out_dim, options.layers, layer, options.norm, options.dropout)
         self.out_dim = self.recurrent.out_dim
         self.row = RowConvolution(self.out_dim, options.row_convolution) if options.row_convolution else None
+        self.piece = prod(self.strides)
+        self.delay = max(0, (self.look_ahead or 0) - (self.piece - 1))
+        self.cannot_stream = BACKWARDS if options.bidirectional else ""
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Optional[Tensor]]:
         """Features [N, T, C] and lengths [N] to outputs [N, T', out_dim], their lengths [N], and what came out of the
@@ -62,6 +74,24 @@ class DeepSpeech2(nn.Module):
         if self.row is not None:
             x = self.row(x, lengths)
         return x, lengths, middle
+
+    @torch.jit.export
+    def start(self, batch: int) -> list[Tensor]:
+        """The state of `batch` utterances of which nothing has been heard."""
+        refuse(self.cannot_stream, self.training)
+        state = self.convolutions.start(batch) + self.recurrent.start(batch)
+        if self.row is not None:
+            state += self.row.start(batch)
+        return state
+
+    @torch.jit.export
+    def stream(self, x: Tensor, state: list[Tensor], last: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """A piece of features [N, T, C] to the outputs [N, T', out_dim] that are settled by now, and the next state."""
+        state = state.copy()
+        x = self.recurrent.stream(self.convolutions.stream(x, state, last), state)
+        if self.row is not None:
+            x = self.row.stream(x, state, last)
+        return x, self.start(x.shape[0]) if last else state
 
 
 def look_ahead(options: DeepSpeech2Options) -> Optional[int]:
@@ -85,3 +115,12 @@ class RowConvolution(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         x = functional.pad(mask_frames(x, lengths), (0, 0, 0, self.ahead)).transpose(1, 2)
         return functional.conv1d(x, self.weight, groups=x.shape[1]).transpose(1, 2)
+
+    def start(self, batch: int) -> list[Tensor]:
+        return [self.weight.new_zeros(batch, self.weight.shape[0], 0, 1)]
+
+    def stream(self, x: Tensor, state: list[Tensor], last: bool) -> Tensor:
+        """[N, T, C] to as many frames [N, T', C] as can be made by now; see egret.models.streaming."""
+        images, weight = x.transpose(1, 2).unsqueeze(3), self.weight.unsqueeze(3)
+        x = convolve(images, state, last, weight, None, [1, 1], padding=0, after=self.ahead, groups=x.shape[2])
+        return x.squeeze(3).transpose(1, 2)

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from egret.models.image_norm import ImageNorm
-from egret.models.masking import frame_mask, mask_frames, mask_images, strided
+from egret.models.masking import frame_mask, full_lengths, mask_frames, mask_images, strided
 from egret.models.norm import LayerNorm
 from egret.models.recurrent import ACTIVATIONS
+from egret.models.streaming import convolve
 
 
 class DeepSpeechExtractor(nn.Module):
@@ -51,6 +52,19 @@ class DeepSpeechExtractor(nn.Module):
         for layer in self.layers:
             x, lengths = layer(x, lengths)
         return x.permute(0, 2, 3, 1).flatten(2), lengths
+
+    def start(self, batch: int) -> list[Tensor]:
+        state: list[Tensor] = []
+        for layer in self.layers:
+            state += layer.start(batch)
+        return state
+
+    def stream(self, x: Tensor, state: list[Tensor], last: bool) -> Tensor:
+        """[N, T, C] to as many frames [N, T', out_dim] as can be made by now; see egret.models.streaming."""
+        x = x.unsqueeze(1)
+        for layer in self.layers:
+            x = layer.stream(x, state, last)
+        return x.permute(0, 2, 3, 1).flatten(2)
 
 
 class VggExtractor(nn.Module):
@@ -114,6 +128,7 @@ class WideConvolution(nn.Module):
         self.stride = stride[1]
         # Batch normalisation takes away what a bias adds.
         self.convolution = nn.Conv2d(planes, channels, kernel, stride, (height // 2, 0), bias=norm != "batch")
+        self.bins = features  # frequencies that come in
         self.features = (features + stride[0] - 1) // stride[0]
         self.norm = ImageNorm(channels) if norm == "batch" else FrameNorm(channels * self.features)
         self.activation = ACTIVATIONS[activation]()  # of 0, all give 0
@@ -123,6 +138,26 @@ class WideConvolution(nn.Module):
         x = self.convolution(x).transpose(2, 3)
         lengths = strided(lengths, self.stride)
         return self.activation(self.norm(x, lengths)), lengths
+
+    def start(self, batch: int) -> list[Tensor]:
+        weight = self.convolution.weight
+        return [weight.new_zeros(batch, weight.shape[1], self.bins, self.before)]
+
+    def stream(self, x: Tensor, state: list[Tensor], last: bool) -> Tensor:
+        """[N, planes, T, F] to as many frames [N, channels, T', features] as can be made by now."""
+        weight, stride = self.convolution.weight, [self.convolution.stride[0], self.stride]
+        x = convolve(
+            x.transpose(2, 3),
+            state,
+            last,
+            weight,
+            self.convolution.bias,
+            stride,
+            padding=weight.shape[2] // 2,
+            after=self.after,
+            time=3,
+        ).transpose(2, 3)
+        return self.activation(self.norm(x, full_lengths(x, 2)))
 
 
 class FrameNorm(nn.Module):

@@ -9,6 +9,11 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths.device) < lengths.unsqueeze(1)
 
 
+def full_lengths(x: Tensor, time: int = 1) -> Tensor:
+    """Lengths int64 [N] of a batch without padding, whose frames are its dimension `time`."""
+    return torch.full((x.shape[0],), x.shape[time], dtype=torch.int64, device=x.device)
+
+
 def mask_frames(x: Tensor, lengths: Tensor) -> Tensor:
     """[N, T, C] with zeros beyond each utterance's end."""
     return x * frame_mask(lengths, x.shape[1]).unsqueeze(2)
@@ -36,9 +41,22 @@ def hidden_frames(lengths: Tensor, frames: int, chunk: int, left_chunks: int) ->
     hidden = ~frame_mask(lengths, frames).unsqueeze(1)
     if chunk == 0:
         return hidden
-    place = torch.div(torch.arange(frames, device=lengths.device), chunk, rounding_mode="floor")
-    back = place.unsqueeze(1) - place  # chunks from the frame that looks to the one that is looked at
+    return hidden | outside_chunks(0, frames, chunk, left_chunks, lengths)
+
+
+def hidden_in_stream(heard: Tensor, past: int, frames: int, chunk: int, left_chunks: int) -> Tensor:
+    """Which frames self-attention must not see in a piece of T frames that begins with a chunk, bool
+    [N, T, past + T]: of the `past` frames before it only as many are there as were heard, int64 [N]."""
+    absent = torch.arange(past + frames, device=heard.device) < past - heard.unsqueeze(1)
+    return absent.unsqueeze(1) | outside_chunks(past, frames, chunk, left_chunks, heard)
+
+
+def outside_chunks(past: int, frames: int, chunk: int, left_chunks: int, like: Tensor) -> Tensor:
+    """bool [T, past + T], on the device of `like`: where the frame that is looked at, of the column, is in a later
+    chunk than the one that looks, of the row, or too many chunks before. The first row is that of column `past`."""
+    place = torch.div(torch.arange(past + frames, device=like.device), chunk, rounding_mode="floor")
+    back = place[past:].unsqueeze(1) - place
     outside = back < 0
     if left_chunks >= 0:
         outside = outside | (back > left_chunks)
-    return hidden | outside
+    return outside

@@ -9,9 +9,10 @@ from egret.models.conformer import Conformer
 from egret.models.dcnn import Dcnn
 from egret.models.deepspeech2 import DeepSpeech2
 from egret.models.listener import Listener
-from egret.models.masking import frame_mask
+from egret.models.masking import frame_mask, full_lengths
 from egret.models.options import ModelOptions
 from egret.models.speller import Speller
+from egret.models.streaming import refuse
 from egret.models.tdnn import Tdnn
 from egret.models.tdnn_lstm import TdnnLstm
 from egret.models.transformer import Transformer
@@ -45,6 +46,7 @@ class JointModel(nn.Module):
     Attributes:
       head: None where there is no CTC.
       decoder: None where there is no decoder.
+      cannot_stream: why the model cannot; empty: it can (egret.models.streaming).
     """
 
     def __init__(self, features: int, tokens: int, options: ModelOptions) -> None:
@@ -57,6 +59,17 @@ class JointModel(nn.Module):
             self.decoder = DECODERS[options.decoder](tokens, dim, getattr(options, options.decoder))
         self.ctc_weight = options.ctc_weight
         self.utterance_mean = options.utterance_mean
+        self.cannot_stream: str = getattr(
+            self.encoder,
+            "cannot_stream",
+            f"--model.encoder {options.encoder}: it is made for whole utterances, so that this model cannot stream; "
+            f"train a causal deepspeech2, or a conformer, a transformer or a zipformer in chunks",
+        )
+        if options.utterance_mean:
+            self.cannot_stream = (
+                "--model.utterance-mean true: the mean of an utterance is known when it has ended, so that this model "
+                "cannot stream; train one without it"
+            )
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(features))
@@ -83,6 +96,36 @@ class JointModel(nn.Module):
         """CTC's log probabilities float32 [N, T', V] of the encoder's output; half the precision would not do."""
         assert self.head is not None, "this model has no CTC"
         return self.head(x).float().log_softmax(dim=2)
+
+    @torch.jit.export
+    def start(self, batch: int) -> list[Tensor]:
+        """The state of `batch` utterances of which nothing has been heard, for `stream`.
+
+        Raises:
+          EgretError: the model cannot stream, or is in training mode.
+        """
+        refuse(self.cannot_stream, self.training)
+        state: list[Tensor] = []
+        if hasattr(self.encoder, "stream"):  # known to TorchScript when it compiles
+            state += self.encoder.start(batch)
+        return state
+
+    @torch.jit.export
+    def stream(self, features: Tensor, state: list[Tensor], last: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Log probabilities [N, T', V] of the outputs that are settled when a piece of features [N, T, C] has been
+        heard, and the next state; `last`: the utterances end with it."""
+        x, state = self.encode_piece(features, state, last)
+        return self.log_probs(x), state
+
+    @torch.jit.export
+    def encode_piece(self, features: Tensor, state: list[Tensor], last: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """As `stream`, but the encoder's output [N, T', D]."""
+        refuse(self.cannot_stream, self.training)
+        with torch.no_grad():  # or the state would hold on to the whole past for the sake of gradients
+            x = self.normalise(features, full_lengths(features))
+            if hasattr(self.encoder, "stream"):
+                x, state = self.encoder.stream(x, state, last)
+        return x, state
 
     def normalise(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Features [N, T, C] of lengths [N] with the mean and deviation that the model expects."""

@@ -10,8 +10,10 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
+from egret.models.masking import full_lengths
 from egret.models.norm import NORMS
 from egret.models.recurrent_options import Cell, Directions
+from egret.models.streaming import unchanged
 
 
 class ClippedReLU(nn.Module):
@@ -67,6 +69,18 @@ class RecurrentStack(nn.Module):
                 middle = x
         return x, middle
 
+    def start(self, batch: int) -> list[Tensor]:
+        state: list[Tensor] = []
+        for block in self.blocks:
+            state += block.layer.start(batch)
+        return state
+
+    def stream(self, x: Tensor, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, C] to [N, T, out_dim]; see egret.models.streaming."""
+        for block in self.blocks:
+            x = block.stream(x, state)
+        return x
+
 
 class RecurrentBlock(nn.Module):
     """A recurrent layer, normalisation over real frames, dropout."""
@@ -80,7 +94,14 @@ class RecurrentBlock(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """[N, T, C] of lengths [N] to [N, T, D]."""
-        y = self.layer(x, lengths)
+        return self.behind(x, self.layer(x, lengths), lengths)
+
+    def stream(self, x: Tensor, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, C] to [N, T, D]."""
+        return self.behind(x, self.layer.stream(x, state), full_lengths(x))
+
+    def behind(self, x: Tensor, y: Tensor, lengths: Tensor) -> Tensor:
+        """What becomes of the layer's output y [N, T, D], x [N, T, C] being its input."""
         if self.norm is not None:
             y = self.norm(y, lengths)
         y = self.dropout(y)
@@ -98,6 +119,8 @@ class RecurrentLayer(nn.Module):
       activation: of rnn cells.
     """
 
+    lstm: torch.jit.Final[bool]  # known to TorchScript when it compiles
+
     def __init__(
         self,
         inputs: int,
@@ -113,6 +136,7 @@ class RecurrentLayer(nn.Module):
         self.back = make_cells(inputs, dim, cell, activation) if bidirectional else None
         if shared and self.back is not None:
             self.back.weight_ih_l0, self.back.bias_ih_l0 = self.ahead.weight_ih_l0, self.ahead.bias_ih_l0
+        self.lstm = cell == "lstm"
         self.summed = directions == "sum"
         self.out_dim = dim if self.summed or not bidirectional else 2 * dim
 
@@ -126,9 +150,30 @@ class RecurrentLayer(nn.Module):
         back = reorder(back, rows)
         return ahead + back if self.summed else torch.cat([ahead, back], dim=2)
 
+    def start(self, batch: int) -> list[Tensor]:
+        """What the cells hold, [N, dim]: their output, and that of lstm cells besides."""
+        weight: Tensor = self.ahead.weight_hh_l0  # type: ignore[assignment]
+        silent = weight.new_zeros(batch, weight.shape[1])
+        return [silent, silent] if self.lstm else [silent]
+
+    def stream(self, x: Tensor, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, C] to [N, T, dim]; the layer must run in one direction."""
+        if x.shape[1] == 0:  # PyTorch's cells want a frame
+            unchanged(state, 2 if self.lstm else 1)
+            return x.new_zeros(x.shape[0], 0, self.out_dim)
+        output = state.pop(0).unsqueeze(0)
+        if self.lstm:
+            y, (output, held) = self.ahead(x, (output, state.pop(0).unsqueeze(0)))
+            state += [output.squeeze(0), held.squeeze(0)]
+        else:
+            y, output = self.ahead(x, output)
+            state.append(output.squeeze(0))
+        return y
+
 
 def make_cells(inputs: int, dim: int, cell: Cell, activation: str) -> nn.Module:
-    """Cells that run in one direction over [N, T, inputs] and give [N, T, dim] and their last state."""
+    """Cells that run in one direction over [N, T, inputs] from a state, if one is given, and give [N, T, dim] and
+    their last state."""
     if cell != "rnn":
         return CELLS[cell](inputs, dim, batch_first=True)
     if activation in ("tanh", "relu"):
@@ -147,15 +192,16 @@ class PlainRnn(nn.Module):
         self.bias_ih_l0 = nn.Parameter(torch.empty(dim).uniform_(-scale, scale))
         self.activation = ACTIVATIONS[activation]()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, T, C] to [N, T, dim] and the last state [N, dim]."""
+    def forward(self, x: Tensor, before: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
+        """[N, T, C] and the state before it (None: zeros) to [N, T, dim] and the last state; states are
+        [1, N, dim]."""
         heard = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
-        state = torch.zeros_like(heard[:, 0])
+        state = torch.zeros_like(heard[:, 0]) if before is None else before.squeeze(0)
         states: list[Tensor] = []
         for frame in heard.unbind(1):
             state = self.activation(frame + nn.functional.linear(state, self.weight_hh_l0))
             states.append(state)
-        return torch.stack(states, dim=1), state
+        return torch.stack(states, dim=1), state.unsqueeze(0)
 
 
 def turned(lengths: Tensor, frames: int) -> Tensor:

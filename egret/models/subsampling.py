@@ -1,9 +1,12 @@
 """Convolutions over time and frequency that leave fewer frames."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from egret.models.masking import mask_frames, strided
+from egret.models.streaming import convolve
 
 
 class ConvSubsampling(nn.Module):
@@ -18,7 +21,9 @@ class ConvSubsampling(nn.Module):
             nn.Conv2d(planes, channels, 3, stride=(stride, 2), padding=1)
             for planes, stride in zip(inputs, strides, strict=True)
         )
+        self.bins = []  # frequencies that each convolution sees
         for _ in strides:
+            self.bins.append(features)
             features = (features + 1) // 2
         self.linear = nn.Linear(channels * features, dim)
 
@@ -30,6 +35,28 @@ class ConvSubsampling(nn.Module):
             lengths = strided(lengths, stride)
             x = silence_end(x, lengths).relu_()
         return self.linear(x.transpose(1, 2).flatten(2)), lengths
+
+    def start(self, batch: int) -> list[Tensor]:
+        state: list[Tensor] = []
+        for number, convolution in enumerate(self.convolutions):
+            weight = convolution.weight
+            state.append(weight.new_zeros(batch, weight.shape[1], 1, self.bins[number]))
+        return state
+
+    def stream(self, x: Tensor, state: list[Tensor], last: bool) -> Tensor:
+        """[N, T, C] to as many frames [N, T', dim] as can be made by now; see egret.models.streaming."""
+        x = x.unsqueeze(1)
+        for number, convolution in enumerate(self.convolutions):
+            stride = [self.strides[number], 2]
+            x = convolve(x, state, last, convolution.weight, convolution.bias, stride, padding=1, after=1).relu_()
+        return self.linear(x.transpose(1, 2).flatten(2))
+
+    def delay(self) -> int:
+        """How many frames must be heard after those that an output stands for."""
+        seen = 0  # the last frame that the first output sees
+        for stride in reversed(self.strides):
+            seen = stride * seen + 1
+        return max(0, seen - (math.prod(self.strides) - 1))
 
 
 def silence_end(x: Tensor, lengths: Tensor) -> Tensor:

@@ -37,6 +37,17 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
         """[N, T, dim] of lengths [N] to the same shape; `hidden` is what hidden_frames gives."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), positions, hidden))
+        return self.behind(x, self.attention(self.attention_norm(x), positions, hidden))
+
+    def start(self, batch: int, past: int) -> list[Tensor]:
+        return self.attention.start(batch, past)
+
+    def stream(self, x: Tensor, positions: Tensor, hidden: Tensor, past: int, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] to the same shape; the rest as of RelativeAttention."""
+        return self.behind(x, self.attention.stream(self.attention_norm(x), positions, hidden, past, state))
+
+    def behind(self, x: Tensor, seen: Tensor) -> Tensor:
+        """What becomes of a block's input x when attention has `seen` so much in it, both [N, T, dim]."""
+        x = x + self.dropout(seen)
         inner = self.dropout(functional.relu(self.widen(self.feed_forward_norm(x))))
         return x + self.dropout(self.narrow(inner))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from egret.models.masking import hidden_frames, mask_frames, mask_images, strided
+from egret.models.masking import full_lengths, hidden_frames, hidden_in_stream, mask_frames, mask_images, strided
+from egret.models.streaming import convolve, refuse, unchanged, whole_chunks
 from egret.models.zipformer_modules import (
     AttentionWeights,
     BiasNorm,
@@ -28,7 +29,10 @@ from egret.models.zipformer_options import ZipformerOptions
 
 
 class Zipformer(nn.Module):
-    """[N, T, C] at 100 frames a second to [N, T', widest stack] at 25, T' = T / 2 / 2, rounded up twice."""
+    """[N, T, C] at 100 frames a second to [N, T', widest stack] at 25, T' = T / 2 / 2, rounded up twice.
+
+    In chunks it can stream (egret.models.streaming).
+    """
 
     def __init__(self, features: int, options: ZipformerOptions) -> None:
         super().__init__()
@@ -39,6 +43,9 @@ class Zipformer(nn.Module):
         self.stacks = nn.ModuleList(Stack(options, number) for number in range(len(options.dims)))
         self.downsample = Downsample(2)
         self.bound(0)
+        self.chunk = 2 * options.chunk  # at 50 frames a second
+        self.piece, self.delay = 4 * options.chunk, 0
+        self.cannot_stream = "" if options.chunk else options.whole()
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features [N, T, C] and lengths [N] to outputs [N, T', out_dim], their lengths [N], and what the stacks up to
@@ -51,6 +58,37 @@ class Zipformer(nn.Module):
         middle, _ = self.downsample(joined(outputs[: len(outputs) // 2 + 1], self.out_dim), lengths)
         x, lengths = self.downsample(joined(outputs, self.out_dim), lengths)
         return x, lengths, middle
+
+    @torch.jit.export
+    def start(self, batch: int) -> list[Tensor]:
+        """The state of `batch` utterances of which nothing has been heard."""
+        refuse(self.cannot_stream, self.training)
+        weight = self.embedding.linear.weight
+        heard = torch.zeros(batch, dtype=torch.int64, device=weight.device)  # frames, 50 a second
+        state = self.embedding.start(batch)
+        state += [weight.new_zeros(batch, 0, weight.shape[0]), heard]
+        for stack in self.stacks:
+            state += stack.start(batch)
+        return state
+
+    @torch.jit.export
+    def stream(self, x: Tensor, state: list[Tensor], last: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """A piece of features [N, T, C] to the outputs [N, T', out_dim] that are settled by now, and the next state."""
+        batch = x.shape[0]
+        state = state.copy()
+        x = whole_chunks(self.embedding.stream(x, state, last), state, self.chunk, last)
+        heard = state.pop(0)
+        state.append(heard + x.shape[1])
+        if x.shape[1]:
+            outputs: list[Tensor] = []
+            for stack in self.stacks:
+                x = stack.stream(x, heard, state)
+                outputs.append(x)
+            x, _ = self.downsample(joined(outputs, self.out_dim), full_lengths(x))
+        else:
+            unchanged(state, len(state) - 6)  # all but those of the embedding and of this module itself
+            x = x.new_zeros(batch, 0, self.out_dim)
+        return x, self.start(batch) if last else state
 
     @torch.jit.unused
     def bound(self, step: float) -> None:
@@ -92,13 +130,14 @@ class ConvEmbedding(nn.Module):
         self.filled = max(7 - features, 0)  # numbers that a frame is given more, for the convolutions to leave one
         first, second, third = options.channels
         self.causal = options.chunk > 0
+        self.bins = features + self.filled
         self.convolution1 = nn.Conv2d(1, first, 3, padding=1)
         self.convolution2 = nn.Conv2d(first, second, 3, stride=2, padding=(1, 0))
         self.convolution3 = nn.Conv2d(second, third, 3, stride=(1, 2), padding=(1, 0))
         self.depthwise = nn.Conv2d(third, third, 7, padding=3, groups=third)
         self.widen = nn.Linear(third, 3 * third)
         self.narrow = nn.Linear(3 * third, third)
-        frequencies = ((features + self.filled - 1) // 2 - 1) // 2
+        frequencies = ((self.bins - 1) // 2 - 1) // 2
         self.linear = nn.Linear(frequencies * third, options.dims[0])
         self.norm = BiasNorm(options.dims[0])
         self.dropout = nn.Dropout(options.dropout)
@@ -112,9 +151,34 @@ class ConvEmbedding(nn.Module):
         x = swoosh_r(self.cut(self.convolution3(self.later(mask_images(x, lengths), 1)), 1))
         # Channels last: half the time on a CPU, and the pointwise convolutions are then products.
         x = mask_images(x, lengths).contiguous(memory_format=torch.channels_last)
-        wide = self.widen(self.cut(self.depthwise(self.later(x, 3)), 3).permute(0, 2, 3, 1))
+        return self.behind(x, self.cut(self.depthwise(self.later(x, 3)), 3)), lengths
+
+    def behind(self, x: Tensor, convolved: Tensor) -> Tensor:
+        """[N, T, width] of what the third convolution made, and of what the depthwise one made of it,
+        both [N, C, T, F]."""
+        wide = self.widen(convolved.permute(0, 2, 3, 1))
         x = x.permute(0, 2, 3, 1) + self.narrow(swoosh_l(wide))
-        return self.dropout(self.norm(self.linear(x.flatten(2)))), lengths
+        return self.dropout(self.norm(self.linear(x.flatten(2))))
+
+    def start(self, batch: int) -> list[Tensor]:
+        weight, bins = self.convolution1.weight, self.bins
+        return [
+            weight.new_zeros(batch, 1, 2, bins),
+            weight.new_zeros(batch, self.convolution1.out_channels, 1, bins),
+            weight.new_zeros(batch, self.convolution2.out_channels, 2, (bins - 1) // 2),
+            weight.new_zeros(batch, self.convolution3.out_channels, 6, ((bins - 1) // 2 - 1) // 2),
+        ]
+
+    def stream(self, x: Tensor, state: list[Tensor], last: bool) -> Tensor:
+        """[N, T, C] to as many frames [N, T', width] as can be made by now; see egret.models.streaming. It must be
+        causal."""
+        first, second, third, deep = self.convolution1, self.convolution2, self.convolution3, self.depthwise
+        x = functional.pad(x, [0, self.filled]).unsqueeze(1)
+        x = swoosh_r(convolve(x, state, last, first.weight, first.bias, [1, 1], padding=1, after=0))
+        x = swoosh_r(convolve(x, state, last, second.weight, second.bias, [2, 2], padding=0, after=1))
+        x = swoosh_r(convolve(x, state, last, third.weight, third.bias, [1, 2], padding=0, after=0))
+        groups = x.shape[1]
+        return self.behind(x, convolve(x, state, last, deep.weight, deep.bias, [1, 1], 3, after=0, groups=groups))
 
     def later(self, x: Tensor, frames: int) -> Tensor:
         """[N, C, T, F] for a convolution that sees so many frames on both sides: where it must be causal, moved by them
@@ -149,9 +213,35 @@ class Stack(nn.Module):
         hidden = hidden_frames(lengths, y.shape[1], self.chunk, self.left_chunks)
         for block in self.blocks:
             y = block(y, lengths, positions, hidden)
+        return self.at_input_rate(x, y)
+
+    def at_input_rate(self, x: Tensor, y: Tensor) -> Tensor:
+        """What the blocks made, y [N, T / stride, dim], at the rate of x [N, T, dim] and mixed with it."""
         if self.bypass is not None:
             y = self.bypass(x, repeated(y, self.stride)[:, : x.shape[1]])
         return y
+
+    def start(self, batch: int) -> list[Tensor]:
+        state: list[Tensor] = []
+        for block in self.blocks:
+            state += block.start(batch, max(self.left_chunks, 0) * self.chunk)
+        return state
+
+    def stream(self, x: Tensor, heard: Tensor, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, C] that begins with a chunk to [N, T, dim]; `heard` [N] frames were before it."""
+        x = with_channels(x, self.dim)
+        y = x
+        if self.downsample is not None:
+            y, _ = self.downsample(x, full_lengths(x))
+            heard = torch.div(heard, self.stride, rounding_mode="floor")
+        past, frames = state[0].shape[1], y.shape[1]  # past: of the first block's attention
+        positions = compact_positions(past + frames, self.position_dim, y)[: past + 2 * frames - 1]
+        hidden = hidden_in_stream(heard, past, frames, self.chunk, self.left_chunks)
+        if self.left_chunks < 0:
+            past += frames  # nothing is forgotten
+        for block in self.blocks:
+            y = block.stream(y, positions, hidden, past, state)
+        return self.at_input_rate(x, y)
 
 
 def repeated(x: Tensor, times: int) -> Tensor:
@@ -193,5 +283,29 @@ class Block(nn.Module):
         y = self.middle_bypass(x, y)
         y = y + self.attention2(y, weights)
         y = y + self.convolution2(y, lengths)
+        y = y + self.feed_forward3(y)
+        return self.bypass(x, self.norm(y))
+
+    def start(self, batch: int, past: int) -> list[Tensor]:
+        return (
+            self.weights.start(batch, past)
+            + self.non_linear_attention.start(batch, past)
+            + self.attention1.start(batch, past)
+            + self.convolution1.start(batch)
+            + self.attention2.start(batch, past)
+            + self.convolution2.start(batch)
+        )
+
+    def stream(self, x: Tensor, positions: Tensor, hidden: Tensor, past: int, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] to the same shape; the rest as of AttentionWeights."""
+        weights = self.weights.stream(x, positions, hidden, past, state)
+        y = x + self.feed_forward1(x)
+        y = y + self.non_linear_attention.stream(y, weights[0], past, state)
+        y = y + self.attention1.stream(y, weights, past, state)
+        y = y + self.convolution1.stream(y, state)
+        y = y + self.feed_forward2(y)
+        y = self.middle_bypass(x, y)
+        y = y + self.attention2.stream(y, weights, past, state)
+        y = y + self.convolution2.stream(y, state)
         y = y + self.feed_forward3(y)
         return self.bypass(x, self.norm(y))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from egret.models.attention import shift
-from egret.models.conformer import depthwise
+from egret.models.conformer import depthwise, depthwise_start, depthwise_stream
 from egret.models.masking import frame_mask, mask_frames, strided
+from egret.models.streaming import remember
 
 
 class _Swoosh(torch.autograd.Function):
@@ -134,14 +135,39 @@ class AttentionWeights(nn.Module):
           positions: [2 T - 1, position_dim], what compact_positions gives.
           hidden: what hidden_frames gives.
         """
-        batch, frames, _ = x.shape
-        parts = self.project(x).view(batch, frames, self.heads, -1).permute(2, 0, 1, 3).split(self.sizes, dim=3)
-        query, key, position_query = parts[0], parts[1], parts[2]
-        distance = self.project_positions(positions).view(2 * frames - 1, self.heads, -1).permute(1, 2, 0)
+        query, key, position_query = self.parts(x)
+        return self.weigh(query, key, position_query, positions, hidden)
+
+    def start(self, batch: int, past: int) -> list[Tensor]:
+        """Keys [N, past, H, query_dim], of frames that `hidden` must hide."""
+        return [self.project.weight.new_zeros(batch, past, self.heads, self.query_dim)]
+
+    def stream(self, x: Tensor, positions: Tensor, hidden: Tensor, past: int, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] to [H, N, T, S], S frames being those in the state and T; see egret.models.streaming.
+
+        Args:
+          positions: [S + T - 1, position_dim] of the distances S - 1, ..., -(T - 1).
+          hidden: bool [N, T, S].
+          past: how many frames to remember.
+        """
+        query, key, position_query = self.parts(x)
+        return self.weigh(query, remember(key, state, past), position_query, positions, hidden)
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and queries of positions of x [N, T, dim], each [N, T, H, size]."""
+        parts = self.project(x).view(x.shape[0], x.shape[1], self.heads, -1).split(self.sizes, dim=3)
+        return parts[0], parts[1], parts[2]
+
+    def weigh(self, query: Tensor, key: Tensor, position_query: Tensor, positions: Tensor, hidden: Tensor) -> Tensor:
+        """The weights [H, N, T, S] of queries [N, T, H, size] and keys [N, S, H, size]."""
+        batch, frames = query.shape[:2]
+        query, key = query.permute(2, 0, 1, 3), key.permute(2, 0, 1, 3)
+        position_query = position_query.permute(2, 0, 1, 3)
+        distance = self.project_positions(positions).view(-1, self.heads, self.sizes[2]).permute(1, 2, 0)
         by_distance = torch.bmm(position_query.flatten(1, 2), distance).view(self.heads, batch, frames, -1)
         scores = torch.baddbmm(
             shift(by_distance).flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
-        ).view(self.heads, batch, frames, frames)
+        ).view(self.heads, batch, frames, -1)
         with torch.no_grad():  # as in egret.models.attention
             scores.masked_fill_(hidden, -1e4)
         return self.dropout(scores.softmax(dim=3))
@@ -158,9 +184,21 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """[N, T, dim] and [H, N, T, T] to [N, T, dim]."""
-        batch, frames, _ = x.shape
-        values = self.values(x).view(batch, frames, self.heads, -1).permute(2, 0, 1, 3)
-        seen = torch.bmm(weights.flatten(0, 1), values.flatten(0, 1)).view(self.heads, batch, frames, -1)
+        return self.seen(self.values(x), weights)
+
+    def start(self, batch: int, past: int) -> list[Tensor]:
+        """Values [N, past, H * value_dim]."""
+        return [self.values.weight.new_zeros(batch, past, self.values.out_features)]
+
+    def stream(self, x: Tensor, weights: Tensor, past: int, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] and [H, N, T, S] to [N, T, dim]; `past` frames are remembered."""
+        return self.seen(remember(self.values(x), state, past), weights)
+
+    def seen(self, values: Tensor, weights: Tensor) -> Tensor:
+        """[N, T, dim] of values [N, S, H * value_dim] and weights [H, N, T, S]."""
+        heads, batch, frames, keys = weights.shape
+        values = values.view(batch, keys, heads, -1).permute(2, 0, 1, 3)
+        seen = torch.bmm(weights.flatten(0, 1), values.flatten(0, 1)).view(heads, batch, frames, -1)
         return self.narrow(seen.permute(1, 2, 0, 3).reshape(batch, frames, -1))
 
 
@@ -177,6 +215,15 @@ class NonLinearAttention(nn.Module):
         gate, values, factor = self.widen(x).chunk(3, dim=2)
         return self.narrow(torch.bmm(weights, values * gate.tanh()) * factor)
 
+    def start(self, batch: int, past: int) -> list[Tensor]:
+        """Gated values [N, past, 3 dim / 4]."""
+        return [self.narrow.weight.new_zeros(batch, past, self.narrow.in_features)]
+
+    def stream(self, x: Tensor, weights: Tensor, past: int, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] and the weights of one head [N, T, S] to [N, T, dim]; `past` frames are remembered."""
+        gate, values, factor = self.widen(x).chunk(3, dim=2)
+        return self.narrow(torch.bmm(weights, remember(values * gate.tanh(), state, past)) * factor)
+
 
 class ConvolutionModule(nn.Module):
     """Gated pointwise convolution, depthwise convolution over `kernel` frames, none of them later if it is causal,
@@ -192,6 +239,14 @@ class ConvolutionModule(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         x = mask_frames(functional.glu(self.widen(x), dim=2), lengths)
         return self.narrow(swoosh_r(depthwise(x, self.depthwise.weight, self.depthwise.bias, self.later)))
+
+    def start(self, batch: int) -> list[Tensor]:
+        return depthwise_start(self.depthwise.weight, batch)
+
+    def stream(self, x: Tensor, state: list[Tensor]) -> Tensor:
+        """A piece [N, T, dim] to the same shape; the module must be causal."""
+        x = functional.glu(self.widen(x), dim=2)
+        return self.narrow(swoosh_r(depthwise_stream(x, self.depthwise.weight, self.depthwise.bias, state)))
 
 
 def begin_small(linear: nn.Linear, factor: float) -> nn.Linear:
