@@ -105,6 +105,8 @@ if [[ $tier == full ]]; then
   check "bars of stage 1" bench/features.py --corpus "$corpora/an4" --bars > >(tee -a "$figures")
   check "bars of training" bench/training.py --bars > >(tee -a "$figures")
   check "speed of training" bench/train_throughput.py --bars > >(tee -a "$figures")
+  check "speed of streaming" bench/streaming.py --bars > >(tee -a "$figures")
+  check "models" bench/models.py --bars > >(tee -a "$figures")
   check "bare clone" bare_clone > >(tee >(tail -n 1 >>"$figures"))
 fi
 
