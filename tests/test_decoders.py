@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from egret.base.errors import UsageError
+from egret.decoding import attention_beam as beam_search
 from egret.decoding.attention_beam import attention_beam
 from egret.models.decoder import END, attention_loss, sampled, with_ends
 from egret.models.greedy import MAX_RATIO, greedy, most_tokens
@@ -192,6 +193,17 @@ def test_an_utterance_alone_is_recognised_as_in_a_batch():
             model.decoder, x[row : row + 1, :count], frames[row : row + 1], frames[row : row + 1], 4, 1.0
         )
         assert [each.tokens for each in alone] == [each.tokens for each in together[row]]
+
+
+def test_a_list_has_what_a_search_to_the_last_length_finds(monkeypatch):
+    model = make_model(TRANSFORMER, sure=3.0)
+    x, frames, _ = model.encode(*make_batch([60, 48, 44]))
+    best, whole = (attention_beam(model.decoder, x, frames, frames, 6, 0.0, listed) for listed in (1, 6))
+    monkeypatch.setattr(beam_search, "hopeless", lambda ended, *_: torch.zeros(len(ended.ranked), dtype=torch.bool))
+    endless = attention_beam(model.decoder, x, frames, frames, 6, 0.0)
+    spelled = [[[each.tokens for each in found] for found in lists] for lists in (whole, endless)]
+    assert spelled[0] == spelled[1]
+    assert [found[0] for found in best] == [found[0] for found in endless] and best != endless
 
 
 class Certain:

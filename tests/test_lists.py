@@ -9,7 +9,7 @@ import torch
 
 from egret.base.files import read_json, read_jsonl
 from egret.corpus.cuts import write_cuts
-from egret.decoding import attention_beam, joint_beam
+from egret.decoding import attention_beam, joint_beam, prefix_search
 from egret.decoding.hypotheses import Hypothesis, Lists, row_of
 from egret.decoding.rescoring import decoder_scores
 from egret.decoding.search import Encoded
@@ -118,11 +118,11 @@ def test_it_is_the_best_of_the_whole_list_over_the_length_penalty(project, lang,
 def test_a_joint_list_is_found_once_and_weighed_with_every_weight(project, decode, monkeypatch):
     asked = []
     whole = joint_beam.joint_beam
-    monkeypatch.setattr(joint_beam, "joint_beam", lambda *each: asked.append(each[-2:]) or whole(*each))
+    monkeypatch.setattr(joint_beam, "joint_beam", lambda *each: asked.append(each[-3:]) or whole(*each))
     said = decode(BOTH, *NEURAL, "0", "--dev-cuts", "feats/dev.jsonl", "--joint.ctc-weight", "0.2", "0.4", "0.9",
                   "--joint.length-penalty", "0", "1")  # fmt: skip
     assert said.count("dev: neural_lm_rescore, ctc_weight") == 12
-    assert asked == [(0.4, 1.0)] * 2  # a batch of dev and one of test, with the middle ones
+    assert asked == [(0.4, 1.0, 8)] * 2  # a batch of dev and one of test, with the middle ones
     chosen = params(project, "neural_lm_rescore")
     assert (chosen["searched_with_ctc_weight"], chosen["searched_with_length_penalty"]) == (0.4, 1.0)
     for row in rows(project, "neural_lm_rescore"):
@@ -131,11 +131,18 @@ def test_a_joint_list_is_found_once_and_weighed_with_every_weight(project, decod
         assert score["total"] == pytest.approx(total + chosen["neural_lm_scale"] * score["neural_lm"], abs=1e-4)
 
 
-def test_methods_that_find_the_same_search_once(decode, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "name", "shape", "methods"),
+    [
+        (attention_beam, "attention_beam", DECODER, ["nbest_oracle", *NEURAL[1:]]),
+        (prefix_search, "prefix_beam", BOTH, ["ctc_prefix_beam", "attention_rescore"]),
+    ],
+)
+def test_methods_that_find_the_same_search_once(decode, monkeypatch, module, name, shape, methods):
     asked = []
-    whole = attention_beam.attention_beam
-    monkeypatch.setattr(attention_beam, "attention_beam", lambda *each: asked.append(1) or whole(*each))
-    decode(DECODER, "--method", "attention_beam", "nbest_oracle", *NEURAL[1:])
+    whole = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *each: asked.append(1) or whole(*each))
+    decode(shape, "--method", *methods)
     assert len(asked) == 1
 
 

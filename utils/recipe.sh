@@ -9,8 +9,8 @@
 #   refuse_missing KNOB...  ends the recipe where one of these names a file that is not there
 #   choose_model [NAME] sets $model where it is empty: NAME, else the conformer, but with --mini the fast tdnn; and
 #                       $features, the folder of features, and feature_kind, options of stage 1, as a model may want its
-#                       own; $with_ctc, false for a model without CTC; and $lists, the method whose
-#                       n-best lists stage 6 weighs anew
+#                       own; $with_ctc, false for a model without CTC; and $lists, what stage 6 compares the
+#                       language model with: the method that chooses from the same n-best lists without it
 #   training_config     the path of the configuration to train with
 #   larger_ngram FOLDER OPTION...  where --rescore-order asks for one, an n-gram of that order beside that of FOLDER
 #   rescoring_with FOLDER          sets rescoring, the options of stage 5 to rescore lattices with it
@@ -65,6 +65,8 @@ choose_model() {
   fi
   if grep -qE '^ +ctc_weight: *0(\.0*)? *(#.*)?$' "$_config"; then
     with_ctc=false lists=attention_beam
+  elif grep -qE '^ +decoder: *(speller|transformer_decoder)' "$_config"; then
+    lists=attention_rescore
   fi
 }
 

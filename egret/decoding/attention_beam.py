@@ -76,19 +76,27 @@ class Ended:
 
 @torch.no_grad()
 def attention_beam(
-    decoder: TransformerDecoder | Speller, x: Tensor, lengths: Tensor, limits: Tensor, beam: int, penalty: float
+    decoder: TransformerDecoder | Speller,
+    x: Tensor,
+    lengths: Tensor,
+    limits: Tensor,
+    beam: int,
+    penalty: float,
+    listed: int = 1,
 ) -> list[list[Spelled]]:
     """The best transcripts of each utterance, the best first, at most as many as the beam is wide.
 
     Hypotheses grow by a token at a time; those that end are ordered by the logarithm of their probability over
     ((5 + tokens) / 6) ** penalty (Wu et al. 2016, section 7). An utterance is over when no longer hypothesis can become
-    better than its best; when those that ended at the last few lengths were hopelessly worse (Watanabe et al. 2017,
-    section 2.4), and those that go on are less probable than the best; or at as many tokens as it may have. What comes
-    later for others in the batch does not matter to it.
+    one of its `listed` best; when those that ended at the last few lengths were hopelessly worse (Watanabe et al. 2017,
+    section 2.4), and those that go on are less probable than the last of these; or at as many tokens as it may have.
+    What comes later for others in the batch does not matter to it.
 
     Args:
       x: the encoder's output [N, T, D] of lengths [N].
       limits: most tokens of each utterance, int64 [N].
+      listed: how many of the transcripts are wanted, at most as many as the beam is wide; the others are what was found
+        on the way.
     """
     batch, limits = len(x), limits.to(x.device)
     memory, state = decoder.begin(x, lengths, beam)
@@ -108,7 +116,7 @@ def attention_beam(
         closing = (scores + chances[:, :, END]).masked_fill(over.unsqueeze(1), LOST)
         ended.add(closing / length_penalty(count, penalty), closing, tokens, count)
         at_length.append(closing.max(dim=1).values)
-        over = over | hopeless(ended, scores, at_length, limits, penalty) | (count >= limits)
+        over = over | hopeless(ended, scores, at_length, limits, penalty, listed) | (count >= limits)
         if int(over.sum()) * 5 >= len(over):  # those that are over would cost as much as the others
             for utterance, spelled in zip(searched[over].tolist(), ended.of(over).spelled(), strict=True):
                 found[utterance] = spelled
@@ -132,15 +140,17 @@ def some(tensors: State, places: Tensor) -> State:
     return {name: tensor[places] for name, tensor in tensors.items()}
 
 
-def hopeless(ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tensor, penalty: float) -> Tensor:
+def hopeless(
+    ended: Ended, scores: Tensor, at_length: list[Tensor], limits: Tensor, penalty: float, listed: int
+) -> Tensor:
     """Whether longer hypotheses are of no use, bool [N]."""
-    going_on = scores[:, 0]
+    going_on, last = scores[:, 0], listed - 1
     # No hypothesis becomes more probable by growing, and none can be divided by more than the longest is.
-    found = going_on / length_penalty(limits, penalty) <= ended.ranked[:, 0]
+    found = going_on / length_penalty(limits, penalty) <= ended.ranked[:, last]
     if len(at_length) > NOTICED:
         lately = torch.stack(at_length[-NOTICED:]).max(dim=0).values
         worse = torch.stack(at_length).max(dim=0).values - lately > WORSE
-        found = found | (worse & (going_on < ended.scores[:, 0]))
+        found = found | (worse & (going_on < ended.scores[:, last]))
     return found
 
 
@@ -148,13 +158,13 @@ def reordered(state: State, parents: Tensor) -> State:
     return {name: pick(tensor, parents) for name, tensor in state.items()}
 
 
-def spelled(context: Context, encoded: Encoded, penalty: float) -> list[list[Spelled]]:
-    """What the search finds, once for all methods."""
+def spelled(context: Context, encoded: Encoded, penalty: float, whole: bool) -> list[list[Spelled]]:
+    """What the search finds, once for all methods; the best one, or the whole list as wide as the beam."""
     options, decoder = context.options.attention, context.model.decoder
     assert decoder is not None  # make_search has looked
     limits = most_tokens(encoded.frames, options.max_ratio)
-    return encoded.kept.once(("attention_beam", penalty), lambda: attention_beam(
-        decoder, encoded.x, encoded.lengths, limits, options.beam, penalty))  # fmt: skip
+    return encoded.kept.once(("attention_beam", penalty, whole), lambda: attention_beam(
+        decoder, encoded.x, encoded.lengths, limits, options.beam, penalty, options.beam if whole else 1))  # fmt: skip
 
 
 def hypotheses(lang: Lang, found: Iterable[Spelled]) -> Iterator[Hypothesis]:
@@ -177,7 +187,7 @@ def attention_search(context: Context) -> Made:
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
         return [row_of(lang, hypotheses(lang, found), keep)
-                for found in spelled(context, encoded, params[LENGTH_PENALTY])]  # fmt: skip
+                for found in spelled(context, encoded, params[LENGTH_PENALTY], keep > 1)]  # fmt: skip
 
     return search, [{**fixed(context), **each} for each in penalties(context)]
 
@@ -187,7 +197,7 @@ def attention_lists(context: Context) -> Lists:
     lang, first = context.lang, middle(context.options.attention.length_penalty)
 
     def make(encoded: Encoded) -> list[list[Hypothesis]]:
-        return [list(hypotheses(lang, found)) for found in spelled(context, encoded, first)]
+        return [list(hypotheses(lang, found)) for found in spelled(context, encoded, first, True)]
 
     def total(found: Hypothesis, params: dict[str, Any]) -> float:
         return found.parts["attention"]

@@ -46,6 +46,7 @@ def joint_beam(
     preselected: int,
     ctc_weight: float,
     penalty: float,
+    listed: int = 1,
 ) -> list[list[Joint]]:
     """The best transcripts of each utterance, the best first, at most as many as the beam is wide.
 
@@ -58,6 +59,7 @@ def joint_beam(
       log_probs: CTC's [N, T, V].
       limits: most tokens of each utterance, int64 [N].
       preselected: tokens after each hypothesis that CTC is asked about: those that the decoder finds most probable.
+      listed: how many of the transcripts are wanted, as of `attention_beam`.
     """
     batch = len(x)
     memory, state = decoder.begin(x, lengths, beam)
@@ -86,7 +88,7 @@ def joint_beam(
         ended_ctc.add(ranked, whole, tokens[:, :, :0], count)
         ended_attention.add(ranked, spelled, tokens[:, :, :0], count)
         at_length.append(closing.max(dim=1).values)
-        over = over | hopeless(ended, scores, at_length, limits, penalty) | (count >= limits)
+        over = over | hopeless(ended, scores, at_length, limits, penalty, listed) | (count >= limits)
         if bool(over.all()):
             break
         chances[:, :, [BLANK, END]] = LOST
@@ -117,14 +119,17 @@ def mixed(attention: Tensor, ctc: Tensor, weight: float, before: Tensor) -> Tens
     return ((1 - weight) * attention + weight * ctc).masked_fill(lost, LOST)
 
 
-def found_jointly(context: Context, encoded: Encoded, ctc_weight: float, penalty: float) -> list[list[Joint]]:
-    """What the search finds, once for all methods."""
+def found_jointly(
+    context: Context, encoded: Encoded, ctc_weight: float, penalty: float, whole: bool
+) -> list[list[Joint]]:
+    """What the search finds, once for all methods; the best one, or the whole list as wide as the beam."""
     options, decoder = context.options.joint, context.model.decoder
     assert decoder is not None  # make_search has looked
     preselected = math.ceil(options.preselect * options.beam)
     limits = most_tokens(encoded.frames, options.max_ratio)
-    return encoded.kept.once(("joint_beam", ctc_weight, penalty), lambda: joint_beam(
-        decoder, encoded.x, *encoded.ctc, limits, options.beam, preselected, ctc_weight, penalty))  # fmt: skip
+    listed = options.beam if whole else 1
+    return encoded.kept.once(("joint_beam", ctc_weight, penalty, whole), lambda: joint_beam(
+        decoder, encoded.x, *encoded.ctc, limits, options.beam, preselected, ctc_weight, penalty, listed))  # fmt: skip
 
 
 def hypotheses(lang: Lang, found: Iterable[Joint]) -> Iterator[Hypothesis]:
@@ -151,8 +156,8 @@ def joint_search(context: Context) -> Made:
     lang, keep = context.lang, context.options.nbest.keep
 
     def search(encoded: Encoded, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return [row_of(lang, hypotheses(lang, found), keep)
-                for found in found_jointly(context, encoded, params["ctc_weight"], params[LENGTH_PENALTY])]  # fmt: skip
+        found = found_jointly(context, encoded, params["ctc_weight"], params[LENGTH_PENALTY], keep > 1)
+        return [row_of(lang, hypotheses(lang, each), keep) for each in found]
 
     return search, [{**fixed(context), **each} for each in weights(context)]
 
@@ -163,7 +168,7 @@ def joint_lists(context: Context) -> Lists:
     weight, penalty = middle(options.ctc_weight), middle(options.length_penalty)
 
     def make(encoded: Encoded) -> list[list[Hypothesis]]:
-        return [list(hypotheses(lang, found)) for found in found_jointly(context, encoded, weight, penalty)]
+        return [list(hypotheses(lang, found)) for found in found_jointly(context, encoded, weight, penalty, True)]
 
     def total(found: Hypothesis, params: dict[str, Any]) -> float:
         share = params["ctc_weight"]

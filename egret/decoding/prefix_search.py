@@ -59,8 +59,13 @@ def prefix_lists(context: Context) -> Lists:
 
 
 def transcripts(context: Context, encoded: Encoded, fusion: Fusion | None = None) -> list[list[Transcript]]:
+    """What the search finds; of CTC alone once for all methods and settings."""
     options = context.options.prefix
-    return prefix_beam(*encoded.ctc_on_cpu, options.beam, options.tokens, options.token_beam, fusion)
+
+    def find() -> list[list[Transcript]]:
+        return prefix_beam(*encoded.ctc_on_cpu, options.beam, options.tokens, options.token_beam, fusion)
+
+    return find() if fusion else encoded.kept.once("prefix_beam", find)
 
 
 def hypotheses(lang: Lang, found: Iterable[Transcript], fusion: Fusion | None = None) -> Iterator[Hypothesis]:
