@@ -288,10 +288,10 @@ def test_silence_inside_a_phrase_does_not_matter(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("a\n", "hot:1: expected `word or phrase  score` with a number below a million as score, found 'a'"),
-        ("a 1\n\na b\n", "hot:3: expected `word or phrase  score` with a number below a million as score, found 'a b'"),
-        ("a nan\n", "hot:1: expected `word or phrase  score`"),
-        ("a q 1\nb 2\nq w 3\n", r"hot: .* has no units for q \(lines 1, 3\), w \(line 3\); add them"),
+        ("a\n", "hot: expected `word or phrase  score` with a number below a million as score, found line 1: 'a'"),
+        ("a 1\n\na b\nc\n", "hot: expected `word or phrase  score` .* as score, found line 3: 'a b', line 4: 'c'"),
+        ("a nan\n", "hot: expected `word or phrase  score`"),
+        ("a q 1\nb 2\nq w 3\n", r"hot: .* has no units for q \(lines 1, 3\), w \(line 3\); leave these phrases out"),
         ("a 1\nb 2\na 3\n", "hot:3: the same units as line 1"),
         ("\n", "no phrases in it"),
     ],

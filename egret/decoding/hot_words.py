@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from egret.base.errors import EgretError
+from egret.base.errors import EgretError, first_few
 from egret.base.files import text_lines
 from egret.decoding.word_ends import Unit, word_units
 from egret.lang.lang import Lang
@@ -165,7 +165,8 @@ def read_hot_words(path: Path, lang: Lang) -> HotWords:
         return lang.outside(" ".join(words)) if known is None else [word for word in words if word not in known]
 
     phrases = read_phrases(path, OPTION, lang.normaliser)
-    refuse_unknown(phrases, outside, f"{OPTION} {path}: {lang.folder} has no units for", spelling.remedy)
+    remedy = "leave these phrases out, or make the lang folder with their words (steps/prepare_lang.py)"
+    refuse_unknown(phrases, outside, f"{OPTION} {path}: {lang.folder} has no units for", remedy)
     rows = [tuple(lang.encode(" ".join(each.words))) for each in phrases]
     for each, row in zip(phrases, rows, strict=True):
         if not set(row) - set(silent):
@@ -198,16 +199,23 @@ def read_phrases(path: Path, option: str, normaliser: str) -> list[Phrase]:
     Raises:
       EgretError: the file is not there or has no phrases; a line has no score, nothing is left of a phrase.
     """
-    phrases = []
+    phrases: list[Phrase] = []
+    bad: list[str] = []
     for number, line in enumerate(text_lines(path, option), 1):
         if not line.strip():
             continue
         where = f"{option} {path}:{number}"
-        text, score = _split(line, where)
+        text, score = _split(line)
+        if score is None:
+            bad.append(f"line {number}: {line.strip()!r}")
+            continue
         words = normalise(text, normaliser).split()
         if not words:
             raise EgretError(f"{where}: nothing is left of {text!r} by the normaliser {normaliser}; leave it out")
         phrases.append(Phrase(number, where, text, words, score))
+    if bad:
+        raise EgretError(f"{option} {path}: expected `word or phrase  score` with a number below a million as score, "
+                         f"found {first_few(bad)}")  # fmt: skip
     if not phrases:
         raise EgretError(f"{option} {path}: no phrases in it; expected lines of `word or phrase  score`")
     return phrases
@@ -235,14 +243,11 @@ def refuse_twice(phrases: Sequence[Phrase], rows: Sequence[tuple[int, ...]], wha
             raise EgretError(f"{each.where}: the same {what} as line {first[row]}; leave one of them out")
 
 
-def _split(line: str, where: str) -> tuple[str, float]:
+def _split(line: str) -> tuple[str, float | None]:
+    """The phrase and its score; None where there is no number of use."""
     text, *rest = line.rsplit(maxsplit=1)
     try:
         score = float(rest[0])
-        if not abs(score) < 1e6:  # NaN neither
-            raise ValueError
     except (IndexError, ValueError):
-        raise EgretError(
-            f"{where}: expected `word or phrase  score` with a number below a million as score, found {line.strip()!r}"
-        ) from None
-    return text, score
+        return text, None
+    return text, score if abs(score) < 1e6 else None  # NaN neither
