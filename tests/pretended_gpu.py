@@ -55,6 +55,8 @@ class PretendedGpu(TorchFunctionMode):
     def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
+        if func is torch.device:  # of which PyTorch 2 tells the mode, too
+            return func(*args, **kwargs)
         if name == "__get__" and getattr(func, "__self__", None) is Tensor.device:
             return GPU if on_gpu(args[0]) else CPU
         gpu = lands_on_gpu(name, args, kwargs)
