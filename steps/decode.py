@@ -5,11 +5,14 @@ With --nj a launcher's jobs (--cmd) share each part among them: dev first, then,
 """
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from egret.base.files import digest
 from egret.base.log import log
 from egret.base.program import Jobs, Outcome, ParallelStep, main
+from egret.base.stamps import Request
 from egret.corpus.cuts import part_name
 from egret.decoding.options import DecodeOptions
 
@@ -96,6 +99,14 @@ class DecodeStep(ParallelStep):
     def divided(self, options: DecodeOptions) -> bool:
         """A single job is not, as it would load the model for dev and for test."""
         return options.nj > 1 or options.job > 0
+
+    def share_request(self, options: DecodeOptions, request: Request) -> Request:
+        """What a job is asked for; where settings were chosen for it, these."""
+        from egret.decoding.jobs import chosen
+
+        share = super().share_request(options, request)
+        settings = chosen(options)
+        return replace(share, options={**share.options, "chosen": digest(settings)}) if settings else share
 
     def direct(self, options: DecodeOptions, jobs: Jobs) -> Outcome:
         from egret.decoding.jobs import divided

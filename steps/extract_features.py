@@ -18,7 +18,8 @@ from egret.base.errors import EgretError, UsageError
 from egret.base.files import atomic_open, atomic_path, open_text, read_json, write_json, write_jsonl
 from egret.base.log import log, progress
 from egret.base.options import as_plain, group, infile, option
-from egret.base.program import Outcome, ParallelOptions, ParallelStep, main, remove_shares, share_folder
+from egret.base.program import Outcome, ParallelOptions, ParallelStep, main, share_folder
+from egret.base.shares import remove_shares
 from egret.base.stamps import Request
 from egret.corpus.cuts import part_name, share_of
 from egret.features.copies import as_stored, with_copies
@@ -150,7 +151,7 @@ def combine(options: Options) -> Outcome:
         outputs += [out / f"{part}{ending}" for ending in LEFT]
     report["features"] = as_plain(options.features)
     write_json(out / "report.json", report)
-    remove_shares(out, kept=options.shares)  # those of an earlier run with another number of jobs
+    remove_shares(out, STEP.name, kept=options.shares)  # those of an earlier run with another number of jobs
     counts = {
         "extractor": report["extractor"],
         "utterances": sum(p["utterances"] for p in report["parts"].values()),

@@ -5,7 +5,7 @@ import torch
 
 from egret.base.files import read_jsonl
 from egret.base.options import as_plain
-from egret.decoding import searches
+from egret.decoding import recognise, searches
 from egret.decoding.recognise import encode
 from egret.lang.lang import Lang
 from egret.models.files import build_model
@@ -62,8 +62,11 @@ def compare(project, run_step, gpu, *more):
     """Decode on the CPU and as if on a GPU."""
     run_step("decode", project, *DECODE, *more)
     wanted = hypotheses(project)
-    with gpu:
+    encoded = []
+    with gpu, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recognise, "encode", lambda *given: encoded.append(encode(*given)) or encoded[-1])
         run_step("decode", project, *DECODE, *more, "--num-gpus", "1", "--force")
+    assert encoded and all(on_gpu(each.x) for each in encoded)
     assert wanted and hypotheses(project) == wanted
 
 

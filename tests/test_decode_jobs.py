@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from egret.base.errors import EgretError
-from egret.base.files import read_json, read_jsonl, write_jsonl
+from egret.base.files import read_json, read_jsonl, write_json, write_jsonl
+from egret.base.stamps import Request, write_stamp
 from egret.decoding.jobs import joined
 from egret.decoding.options import DecodeOptions
 from egret.decoding.recognise import use_threads
@@ -133,9 +134,17 @@ def test_shares_of_a_run_that_failed_do_not_stay(project, decode, monkeypatch):
         patched.setattr(batching, "load_features", lambda cut: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             decode(*DEV, "--out", "out", "--nj", "3")
-    (project / "out/split3/dev").mkdir(parents=True, exist_ok=True)
+    decode(*DEV, "--out", "out", "--nj", "3", "--job", "1", "--round", "dev")
     decode(*DEV, "--out", "out")
     assert not (project / "out/split3").exists()
+
+
+def test_shares_of_another_step_stay_where_its_folder_is_given_by_mistake(project, decode):
+    share = project / "feats/split2/1"
+    write_stamp(share, Request("extract_features", 1, {}, {}), [], {}, 0)
+    for jobs in ("1", "2"):
+        decode(*DEV, "--out", "feats", "--nj", jobs, "--force")
+    assert share.exists()
 
 
 def test_under_a_launcher(project, decode):
@@ -161,10 +170,74 @@ def test_a_manifest_that_changes_on_the_way_is_refused(project, decode):
     manifest = project / "feats/test.jsonl"
     given = options(project, nj=2)
     given.round = "test"
-    assert [len(result.hypotheses) for result in joined(given, manifest)[0]] == [5]
+    assert [len(result.hypotheses) for result in joined(given, manifest, None)[0]] == [5]
     write_jsonl(manifest, list(read_jsonl(manifest))[::-1])
     with pytest.raises(EgretError, match="test.jsonl: changed while it was decoded"):
-        joined(given, manifest)
+        joined(given, manifest, None)
+
+
+@pytest.mark.parametrize("settings", [None, {"joint_beam": [{"ctc_weight": 0.3}]}])
+def test_shares_of_other_settings_are_not_joined(project, decode, settings):
+    """Than those of the first job, or than what was chosen."""
+    for job, weight in ("1", "0.1"), ("2", "0.5"):
+        words = ["--method", "joint_beam", "--joint.ctc-weight", weight, "--job", job, "--round", "test"]
+        decode(*BASE, "--out", "out", "--nj", "2", *words)
+    given = options(project, nj=2)
+    given.round = "test"
+    with pytest.raises(EgretError, match="done with other settings than are asked for"):
+        joined(given, project / "feats/test.jsonl", settings)
+
+
+JOINT = ["--method", "joint_beam", "--joint.ctc-weight", "0.1", "0.9"]
+A_JOB = ["--out", "out", "--nj", "2", "--job", "1", "--round", "test"]
+
+
+def choose(project: Path, decode, weight: float) -> None:
+    """As the step does after the round of dev."""
+    if not (project / "one").exists():
+        decode(*DEV, *JOINT, "--out", "one")
+    params = read_json(project / "one/test_joint_beam/params.json")["params"]
+    write_json(project / "out/split2/chosen.json", {"joint_beam": [{**params, "ctc_weight": weight}]})
+
+
+def test_a_share_of_another_choice_is_done_again(project, decode):
+    choose(project, decode, 0.1)
+    decode(*DEV, *JOINT, *A_JOB)
+    choose(project, decode, 0.9)
+    assert "was done before" not in decode(*DEV, *JOINT, *A_JOB)
+    assert "was done before" in decode(*DEV, *JOINT, *A_JOB)
+
+
+@pytest.mark.parametrize("now", [["--method", "ctc_greedy"], ["--method", "joint_beam"]])
+def test_what_was_chosen_and_is_not_asked_for_any_more_is_refused(project, decode, now):
+    """--config was edited while the jobs waited."""
+    choose(project, decode, 0.1)
+    said = decode(*DEV, *now, *A_JOB, code=1)
+    assert "joint_beam: what was chosen of it on dev is not asked for any more" in said
+
+
+def test_a_configuration_that_changes_between_the_rounds_is_refused(project):
+    (project / "decode.yaml").write_text("method: [joint_beam]\nnbest: {keep: 4}\n")
+    launcher = project / "launcher"
+    change = "case $* in *--round?test*) sed -i s/4/5/ decode.yaml;; esac"
+    launcher.write_text(f'#!/bin/sh\n{change}\nexec {ROOT}/utils/run.py "$@"\n')
+    launcher.chmod(0o755)
+    command = [sys.executable, str(ROOT / "steps/decode.py"), *DEV, "--config", "decode.yaml", "--cmd", str(launcher)]
+    done = subprocess.run([*command, "--out", "out", "--nj", "2"], cwd=project, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    said = done.stdout + done.stderr
+    assert done.returncode == 1 and "changed while it ran (nbest.keep 4 -> 5); run it again" in said, said
+
+
+def test_what_the_jobs_of_this_process_have_told_is_not_told_again(project, decode):
+    said = decode(*BASE, *JOINT, "--out", "out", "--nj", "2")
+    assert said.count("have no frames") == said.count("no dev part to choose 2 settings on") == 1
+
+
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("egs/*/run.sh")), ids=lambda path: path.parent.name)
+def test_a_recipe_divides_all_decoding_as_its_option_says(recipe):
+    calls = [line for line in recipe.read_text().replace("\\\n", "").splitlines() if "steps/decode.py" in line]
+    assert calls and all('--nj "$decode_nj"' in call for call in calls)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +245,7 @@ def test_a_manifest_that_changes_on_the_way_is_refused(project, decode):
     [
         (["--job", "1"], 2, "--job and --round are set by the launcher"),
         (["--round", "dev"], 2, "--job and --round are set by the launcher"),
+        (["--dev-cuts=[]", "--job", "1", "--round", "dev"], 2, "--round dev: there are no --dev-cuts"),
         (["--job", "3", "--round", "dev"], 2, "--job 3: there are only 2 jobs"),
         (["--job", "1", "--round", "test"], 1, "split2/chosen.json: not there; run the step as a whole"),
     ],
@@ -180,13 +254,24 @@ def test_a_job_by_itself_without_what_it_needs_is_refused(decode, words, code, s
     assert said in decode(*DEV, "--out", "out", "--nj", "2", *words, code=code)
 
 
-@pytest.mark.parametrize(("environment", "expected"), [({}, [2]), ({"OMP_NUM_THREADS": "4"}, [])])
-def test_jobs_share_the_cores_unless_the_launcher_says_otherwise(project, monkeypatch, environment, expected):
+@pytest.mark.parametrize(
+    ("environment", "jobs", "expected"),
+    [
+        ({"EGRET_LAUNCHED": "1"}, 3, [2]),
+        ({"EGRET_LAUNCHED": "1"}, 9, [1]),
+        ({"EGRET_LAUNCHED": "1", "OMP_NUM_THREADS": "4"}, 3, []),
+        ({}, 3, []),  # one after the other
+    ],
+)
+def test_launched_jobs_share_the_cores_unless_the_launcher_says_otherwise(
+    project, monkeypatch, environment, jobs, expected
+):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("EGRET_LAUNCHED", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8))
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    use_threads(options(project, nj=3))
+    use_threads(options(project, nj=jobs))
     assert threads == expected

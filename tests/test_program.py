@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from egret.base.errors import EgretError
+from egret.base.shares import refuse_other_shares, remove_shares
+from egret.base.stamps import Request, write_stamp
 from egret.base.submit import own_code
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +64,7 @@ class Spread(ParallelOptions):
     text: Path = infile("a text")
     suffix: str = option("", "what to add to each line")
     fail: list[int] = runtime([], "jobs that fail")
+    usage: list[int] = runtime([], "jobs that find wrong usage")
     wait: bool = runtime(False, "do not end")
 
 
@@ -68,6 +72,8 @@ def spread(options):
     folder = share_folder(options)
     if options.job in options.fail:
         raise EgretError(f"job {options.job} broke; mend it")
+    if options.job in options.usage:
+        raise UsageError("--text and --suffix do not go together")
     if options.wait:
         write_text(options.out / f"waiting{options.job}", str(os.getpid()))
         time.sleep(30)
@@ -231,10 +237,18 @@ class TestFailures:
     def test_wrong_usage_found_while_working_is_exit_code_2(self, bench):
         assert "do not go together" in bench.run("tiny", "--act", "usage", code=2)
 
-    @pytest.mark.parametrize("launcher", [[], ["--cmd", LAUNCHER]])
-    def test_after_wrong_usage_no_folder_stays_that_was_not_there(self, bench, launcher):
-        bench.run("tiny", *launcher, "--act", "usage", code=2)
+    def test_after_wrong_usage_no_folder_stays_that_was_not_there(self, bench):
+        bench.run("tiny", "--act", "usage", code=2)
         assert not bench.out.exists()
+
+    @pytest.mark.parametrize(("name", "words"), [("tiny", ["--act", "usage"]), ("spread", ["--usage", 1, 2])])
+    def test_where_jobs_were_launched_their_logs_stay_even_so(self, bench, name, words):
+        bench.run(name, "--cmd", LAUNCHER, *words, *(["--nj", 2] if name == "spread" else []), code=2)
+        assert (bench.out / "log").is_dir()
+
+    def test_shares_that_are_done_stay_where_another_job_ended_with_wrong_usage(self, bench):
+        bench.run("spread", "--nj", 2, "--usage", 2, code=2)
+        assert (bench.out / "split2/1/part.txt").exists()
 
     def test_wrong_usage_takes_nothing_away_that_was_there(self, bench):
         bench.run("tiny")
@@ -404,6 +418,20 @@ class TestUnderALauncher:
         launcher.chmod(0o755)
         bench.run("tiny", "--cmd", launcher, code=75)
 
+    def test_a_launcher_that_is_not_there_is_wrong_usage(self, bench):
+        said = bench.run("tiny", "--cmd", "nosuch --mem 2G", code=2)
+        assert "--cmd nosuch --mem 2G: nosuch cannot be run (No such file or directory)" in said
+
+    @pytest.mark.parametrize(
+        ("killed", "why"), [("kill -9 $$", "the launcher was killed (signal 9)"), ("exit 1", "the job failed (code 1)")]
+    )
+    def test_who_was_killed_leaves_no_word_but_the_step_does(self, bench, killed, why):
+        launcher = bench.folder / "launcher"  # whose job leaves no code
+        launcher.write_text(f"#!/bin/sh\n{killed}\n")
+        launcher.chmod(0o755)
+        bench.run("tiny", "--cmd", launcher, code=1)
+        assert bench.status("tiny")["why"].startswith(why)
+
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGUSR1, 75)])
     def test_what_the_step_is_told_its_job_is_told(self, bench, number, code):
         with bench.start("spread", "--cmd", LAUNCHER, "--nj", 1, "--wait") as process:
@@ -423,6 +451,7 @@ class TestUnderALauncher:
             process.wait()
             try:
                 assert "another spread is at work" in bench.run("spread", code=1)
+                assert not (bench.out / ".stamp.spread.failed.json").exists()  # for that one did not fail
             finally:
                 os.kill(job, signal.SIGKILL)
 
@@ -465,6 +494,39 @@ class TestJobs:
         assert self.worked(bench) == "123"
         assert bench.status("spread", "--nj", 3)["state"] == "done"
 
+    @pytest.mark.parametrize(
+        ("change", "what"),
+        [("echo suffix: y >config.yaml", "suffix x -> y"), ("echo x y >text", "input text changed")],
+    )
+    def test_what_changes_before_the_jobs_read_it_is_refused(self, bench, change, what):
+        """What they leave is not what the step is stamped with."""
+        (bench.folder / "config.yaml").write_text("suffix: x\n")
+        launcher = bench.folder / "launcher"
+        launcher.write_text(f'#!/bin/sh\n{change}\nexec {LAUNCHER} "$@"\n')
+        launcher.chmod(0o755)
+        words = ["--config", "config.yaml", "--nj", 2, "--cmd", launcher]
+        said = bench.run("spread", *words, code=1)
+        assert f"out/split2/1: options or inputs changed while it ran ({what}); run it again" in said
+        assert not (bench.out / "all.txt").exists()
+
+    def test_a_share_may_be_late_to_be_seen(self, tmp_path, monkeypatch):
+        """As those of other hosts on a network file system."""
+        wanted = Request("spread", 1, {}, {})
+        monkeypatch.setattr(time, "sleep", lambda seconds: write_stamp(tmp_path / "1", wanted, [], {}, 0))
+        refuse_other_shares([tmp_path / "1"], wanted, appears=9)
+
+    def test_a_job_that_left_nothing_is_told_of(self, tmp_path):
+        with pytest.raises(EgretError, match="1: job 1 has ended and left nothing here; run it again"):
+            refuse_other_shares([tmp_path / "1"], Request("spread", 1, {}, {}), appears=0)
+
+    def test_only_shares_of_the_step_itself_are_removed(self, tmp_path):
+        for share, step in [("split2/1", "a"), ("split3/dev/1", "a"), ("split4/1", "b"), ("split5/1", "a"),
+                            ("split5/2", "b"), ("splits/1", "a")]:  # fmt: skip
+            write_stamp(tmp_path / share, Request(step, 1, {}, {}), [], {}, 0)
+        (tmp_path / "split6").mkdir()
+        remove_shares(tmp_path, "a")
+        assert {path.name for path in tmp_path.iterdir()} == {"split4", "split5", "split6", "splits"}
+
     def test_force_does_every_job_again(self, bench):
         bench.run("spread", "--nj", 2)
         bench.run("spread", "--nj", 2, "--force")
@@ -480,7 +542,9 @@ class TestJobs:
         bench.run("spread", "--nj", 2)
         assert "up to date" in bench.run("spread", "--nj", 3)
 
-    @pytest.mark.parametrize(("codes", "own"), [({1: 0, 2: 2, 3: 2}, 2), ({1: 1, 2: 2}, 0), ({2: 75}, 75)])
+    @pytest.mark.parametrize(("codes", "own"), [({1: 0, 2: 2, 3: 2}, 2), ({1: 1, 2: 2, 3: 0}, 0),
+                                                 ({1: 0, 2: 75, 3: 0}, 75), ({2: 75}, None), ({}, None),
+                                                 ({1: 0, 2: 137, 3: 0}, None)])  # fmt: skip
     def test_jobs_that_ended_alike_say_how_the_step_ends(self, tmp_path, codes, own):
         for job, code in codes.items():
             (tmp_path / f"x.{job}.log.status").write_text(str(code))

@@ -17,7 +17,8 @@ class UsageError(EgretError):
 
 
 class Refused(EgretError):
-    """What was asked for would have destroyed what is there. That stays whole: `--status` does not call it failed."""
+    """What was asked for would have destroyed what is there, or disturbed who is at work on it. That goes on as it was:
+    `--status` does not call it failed."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shutil
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 from egret.base.errors import EgretError, Refused, UsageError
 from egret.base.log import Meter, log, set_up_logging
 from egret.base.options import StepOptions, as_plain, command_line, defaults, of_kind, outdir, parse, runtime, walk
+from egret.base.shares import APPEARS, has_shares, refuse_other_shares
 from egret.base.stamps import (
     Request,
     failure_path,
@@ -129,6 +129,10 @@ class ParallelStep(Step):
         """Whether it is; else `run` does all, as that of any other step."""
         return True
 
+    def share_request(self, options: Any, request: Request) -> Request:
+        """What a job is asked for, where `request` is asked of all."""
+        return replace(request, options={**request.options, "nj": options.nj})
+
     def direct(self, options: Any, jobs: Jobs) -> Outcome:
         """Have the jobs make their shares, in one round or more, and join them."""
         assert self.combine is not None
@@ -139,13 +143,6 @@ class ParallelStep(Step):
 def share_folder(options: ParallelOptions, job: int | None = None) -> Path:
     """Where a job leaves its share: `<out>/split<nj>/<job>`."""
     return options.shares / str(options.job if job is None else job)
-
-
-def remove_shares(out: Path, kept: Path | None = None) -> None:
-    """Remove what jobs have left in `out`, but for the folder `kept`."""
-    for folder in out.glob("split*"):
-        if re.fullmatch(r"split\d+", folder.name) and folder.is_dir() and folder != kept:
-            shutil.rmtree(folder)
 
 
 def main(step: Step, argv: Sequence[str] | None = None) -> None:
@@ -215,7 +212,7 @@ def _make(step: Step, options: Any, request: Request, forced: bool) -> None:
             named = job_log.with_name(f"{job_log.stem}.{name}{job_log.suffix}") if name else job_log
             launch(options.cmd, named, options.nj, ["--job", "JOB", *(["--round", name] if name else [])])
 
-        _finish(step, options, request, step.direct(options, jobs), started)
+        _finish(step, options, request, _direct(step, options, request, jobs), started)
     else:
         launch(options.cmd, options.log or options.out / "log" / f"{step.name}.log")
 
@@ -223,7 +220,7 @@ def _make(step: Step, options: Any, request: Request, forced: bool) -> None:
 @contextlib.contextmanager
 def _alone(step: Step, out: Path) -> Iterator[None]:
     """Keep a second run of the step out of the folder; the lock goes with the process, however it ends. After wrong
-    usage no folder stays that was made for it.
+    usage no folder stays that was made for it, unless jobs have been at work in it.
 
     Raises:
       EgretError: another process is at it.
@@ -235,11 +232,12 @@ def _alone(step: Step, out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise EgretError(f"{out}: another {step.name} is at work in it; wait for it to end, or stop it") from None
+            raise Refused(f"{out}: another {step.name} is at work in it; wait for it to end, or stop it") from None
         try:
             yield
         except EgretError as error:
-            if new and error.exit_code == UsageError.exit_code:
+            useless = error.exit_code == UsageError.exit_code and not isinstance(error, Launched)
+            if new and useless and not has_shares(out, step.name):
                 shutil.rmtree(out, ignore_errors=True)
             raise
 
@@ -266,13 +264,24 @@ def _work(step: Step, options: Any, request: Request, forced: bool) -> None:
             _share(step, options, request, forced)
         options.job = 0
 
-    _finish(step, options, request, step.direct(options, jobs), started)
+    _finish(step, options, request, _direct(step, options, request, jobs), started)
+
+
+def _direct(step: ParallelStep, options: Any, request: Request, jobs: Jobs) -> Outcome:
+    """Have the shares made, see that they are what is asked for, and join them."""
+
+    def seen(name: str) -> None:
+        jobs(name)
+        folders = [share_folder(options, job) for job in range(1, options.nj + 1)]
+        refuse_other_shares(folders, step.share_request(options, request), APPEARS if options.cmd else 0)
+
+    return step.direct(options, seen)
 
 
 def _share(step: ParallelStep, options: Any, request: Request, forced: bool) -> None:
     """Do a job's share and leave its stamp, unless it was done before."""
     started = Meter()
-    folder, share = share_folder(options), replace(request, options={**request.options, "nj": options.nj})
+    folder, share = share_folder(options), step.share_request(options, request)
     if forced or why_not_current(folder, share):
         done = step.run(options)
         write_stamp(folder, share, done.outputs, done.counts, started.seconds)
@@ -294,9 +303,10 @@ def _finish(step: Step, options: Any, request: Request, done: Outcome, started: 
 
 
 def _fail(step: Step, options: Any, message: str, code: int) -> None:
-    if not isinstance(sys.exc_info()[1], Launched | UsageError | Refused):
+    error = sys.exc_info()[1]
+    if not isinstance(error, Launched | UsageError | Refused) or (isinstance(error, Launched) and error.wordless):
         _record(step, options, message)
-    if not isinstance(sys.exc_info()[1], Launched):  # of which the job and the launcher have told
+    if not isinstance(error, Launched):  # of which the job and the launcher have told
         print(f"{step.name}: error: {message}", flush=True, file=sys.stderr)
     sys.exit(code)
 

@@ -1,8 +1,8 @@
 """The parts recognised in this process, or divided over jobs.
 
 There are two rounds of jobs: dev parts with every setting and, when one of each method has been chosen, test parts with
-that. A job leaves for each part `<part>.jsonl.gz`: a line of the seconds that it took, then one for each method and
-setting.
+that. A job leaves for each part `<part>.jsonl.gz`: a line of the settings and of the seconds that it took, then one for
+each method and setting.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,7 +47,7 @@ def divided(options: DecodeOptions, jobs: Jobs) -> Hear:
             write_json(options.choice, settings)
         jobs(of_round)
         for cuts in options.parts(of_round):
-            yield cuts, joined(options, cuts)
+            yield cuts, joined(options, cuts, settings)
 
     return hear
 
@@ -71,45 +71,56 @@ def recognise_share(options: DecodeOptions) -> Outcome:
 
     settings = chosen(options)
     recogniser = make_recogniser(options)
-    settings = settings or recogniser.usual(options.round)
+    if settings:
+        refuse_not_asked_for(settings, recogniser.settings)
+    else:
+        settings = recogniser.usual(options.round)
     outputs, counts = [], {}
     for cuts in options.parts(options.round):
         results, took = recognise(recogniser, cuts, settings, options.job, options.nj)
         outputs.append(share_of_part(options, cuts, options.job))
-        write_jsonl(outputs[-1], chain([took], map(as_line, results)))
+        lines = ({"seconds": result.seconds, "rows": result.rows} for result in results)
+        write_jsonl(outputs[-1], chain([{"settings": settings, "took": took}], lines))
         counts[f"utterances of {part_name(cuts)}"] = len(results[0].names)
     return Outcome(outputs, counts)
+
+
+def refuse_not_asked_for(settings: Settings, asked: Settings) -> None:
+    """Raises EgretError unless what was chosen on dev is among what is asked for, as it was when the step began."""
+    for method, chosen in settings.items():
+        if any(params not in asked.get(method, []) for params in chosen):
+            raise EgretError(f"{method}: what was chosen of it on dev is not asked for any more, as options or inputs "
+                             f"changed while it ran; run it again")  # fmt: skip
 
 
 def share_of_part(options: DecodeOptions, cuts: Path, job: int) -> Path:
     return share_folder(options, job) / f"{part_name(cuts)}.jsonl.gz"
 
 
-def as_line(result: Recognised) -> dict[str, Any]:
-    return {"method": result.method, "params": result.params, "seconds": result.seconds, "rows": result.rows}
-
-
-def joined(options: DecodeOptions, cuts: Path) -> Heard:
-    """What the jobs found in a part.
+def joined(options: DecodeOptions, cuts: Path, settings: Settings | None) -> Heard:
+    """What the jobs found in a part with these settings; None: with those of the first job.
 
     Raises:
-      EgretError: the manifest is not the one that they recognised.
+      EgretError: the manifest is not the one that they recognised, or it was done with other settings.
     """
     every = list(read_cuts(cuts))
-    without_frames(cuts, every)  # of those of its share each job has told in its own log
+    if options.cmd:  # of those of its share each job has told, in its own log
+        without_frames(cuts, every)
     names = [cut["id"] for cut in every]
     found: list[Recognised] = []
     took: dict[str, float] = {}
     for job in range(1, options.nj + 1):
-        lines = read_jsonl(share_of_part(options, cuts, job))
-        took = {what: seconds + took.get(what, 0.0) for what, seconds in next(lines).items()}
-        for place, line in enumerate(lines):
+        path = share_of_part(options, cuts, job)
+        lines = read_jsonl(path)
+        head = next(lines)
+        settings = settings or head["settings"]
+        if head["settings"] != settings:
+            raise EgretError(f"{path}: done with other settings than are asked for; run the step again with --force")
+        found = found or [Recognised(method, params, names) for method in settings for params in settings[method]]
+        took = {what: seconds + took.get(what, 0.0) for what, seconds in head["took"].items()}
+        for result, line in zip(found, lines, strict=True):
             if list(line["rows"]) != names[share(len(names), job, options.nj)]:
                 raise EgretError(f"{cuts}: changed while it was decoded; run the step again")
-            if place == len(found):
-                found.append(Recognised(line["method"], line["params"], names))
-            result = found[place]
-            assert (result.method, result.params) == (line["method"], line["params"]), f"{cuts}: jobs of other settings"
             result.seconds += line["seconds"]
             result.add(line["rows"])
     return found, took

@@ -7,7 +7,7 @@ from typing import Any
 from egret.base.errors import first_few
 from egret.base.files import write_json, write_jsonl
 from egret.base.log import log
-from egret.base.program import remove_shares
+from egret.base.shares import remove_shares
 from egret.decoding.options import DecodeOptions
 from egret.decoding.recognised import Recognised
 
@@ -65,4 +65,4 @@ def remove_others(out: Path, written: list[Path]) -> None:
         if path not in written:
             log.info("%s: removed, it is of an earlier run", path.parent)
             shutil.rmtree(path.parent)
-    remove_shares(out)
+    remove_shares(out, "decode")

@@ -217,6 +217,8 @@ class DecodeOptions(ParallelOptions):
             raise UsageError(f"--test-cuts: more than one manifest is of the part {first_few(twice)}; rename one")
         if bool(self.round) != bool(self.job):
             raise UsageError("--job and --round are set by the launcher, and go together; give only --nj")
+        if self.round == "dev" and not self.dev_cuts:
+            raise UsageError("--round dev: there are no --dev-cuts")
         if self.first_lm and not self.rescore_lm:
             raise UsageError("--first-lm goes with --rescore-lm, which is not given")
         if not {AUTO, ALL} & set(self.method):  # else it is known only with the model

@@ -16,6 +16,7 @@ from egret.base.device import choose_device
 from egret.base.errors import EgretError, UsageError, first_few
 from egret.base.files import digest
 from egret.base.log import log, progress
+from egret.base.submit import LAUNCHED
 from egret.corpus.cuts import read_cuts, share, text_of
 from egret.decoding.memory import Piece, encoded_pieces, searched
 from egret.decoding.options import DecodeOptions
@@ -51,7 +52,7 @@ class Recogniser:
         if of_round == "dev":
             return self.settings
         for method, tried in self.settings.items():
-            if len(tried) > 1:
+            if len(tried) > 1 and self.options.job <= 1:  # one job tells it for all
                 log.info("%s: no dev part to choose %d settings on; the first is used", method, len(tried))
         return {method: tried[:1] for method, tried in self.settings.items()}
 
@@ -83,11 +84,13 @@ def make_recogniser(options: DecodeOptions) -> Recogniser:
 
 
 def use_threads(options: DecodeOptions) -> None:
-    """As many threads of PyTorch as were asked for; of those of a launcher, which OMP_NUM_THREADS tells, all."""
+    """As many threads of PyTorch as were asked for; of those of a launcher, which OMP_NUM_THREADS tells, all; and where
+    it tells none, a job's part of the cores, unless the jobs run one after the other."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    elif options.nj > 1 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // options.nj))
+    elif options.nj > 1 and os.environ.get(LAUNCHED) == "1" and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(cores // min(options.nj, cores))
 
 
 def inputs_of(model: JointModel, normalise: Kind, manifests: Iterable[Path]) -> Inputs:
