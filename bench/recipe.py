@@ -23,7 +23,9 @@ def copy_of(recipe: str) -> Iterator[Path]:
         for name in ["steps", "utils", "egret", "local", "conf", "requirements", "path.sh", "cmd.sh", ".venv"]:
             Path(house, name).symlink_to(ROOT / name)
         folder = Path(house, "egs", recipe)
-        shutil.copytree(ROOT / "egs" / recipe, folder, ignore=shutil.ignore_patterns(*MADE))
+        source = ROOT / "egs" / recipe
+        # Only these: a folder of conf/ has the name of one of them.
+        shutil.copytree(source, folder, ignore=lambda place, _: MADE if Path(place) == source else [])
         yield folder
 
 
