@@ -79,11 +79,11 @@ def needing_level(level: int, monkeypatch: pytest.MonkeyPatch, *penalties: float
     tried: list[tuple[int, float]] = []
     whole = attention_module.attention_beam
 
-    def attention_beam(decoder, x, lengths, limits, beam: int, penalty: float) -> list:
+    def attention_beam(decoder, x, lengths, limits, beam: int, penalty: float, listed: int) -> list:
         tried.append((beam, penalty))
         if beam > 8 >> level and penalty in penalties:
             raise MemoryError
-        return whole(decoder, x, lengths, limits, beam, penalty)
+        return whole(decoder, x, lengths, limits, beam, penalty, listed)
 
     monkeypatch.setattr(attention_module, "attention_beam", attention_beam)
     return tried
