@@ -183,7 +183,7 @@ def test_a_graph_loss_with_the_modified_topology_needs_no_blank_between_equals(a
 
 def test_features_that_are_gone_are_named(align, project):
     (project / "feats/dev.lca").unlink()
-    assert "dev.lca: no such archive of features; run stage 1 again" in align(code=1)
+    assert "dev.lca: no such archive, in which " in align(code=1)
 
 
 def test_features_that_are_damaged_are_named(align, project):

@@ -113,7 +113,13 @@ class TestStorage:
 
     def test_a_missing_archive(self, stored, tmp_path):
         (tmp_path / "archive").unlink()
-        with pytest.raises(EgretError, match=r"archive: no such archive of features; run stage 1 again"):
+        with pytest.raises(EgretError, match=r"archive: no such archive, in which \S+ has its features; run stage 1"):
+            load_features(stored[0][1])
+
+    def test_a_missing_archive_whose_path_is_relative(self, stored, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        stored[0][1]["features"]["storage_path"] = "data/archive"
+        with pytest.raises(EgretError, match=f"relative to, not {tmp_path}, or run stage 1 again"):
             load_features(stored[0][1])
 
     @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])

@@ -271,7 +271,7 @@ def test_sound_stops_at_the_size_that_was_set(scored: Path):
 def test_missing_features_are_a_note_on_the_page(scored: Path):
     (scored / "fbank" / "test.lca").unlink()
     found = report(scored)
-    assert not found.all("image") and "no such archive of features" in found.said()
+    assert not found.all("image") and "no such archive, in which" in found.said()
 
 
 def test_a_transcript_that_cannot_be_aligned_is_a_note_and_the_rest_is_shown(scored: Path):

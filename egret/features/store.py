@@ -181,7 +181,11 @@ def load_features(cut: dict[str, Any]) -> "np.ndarray":
 
         return get_reader(kind)(path).read(key).astype("float32", copy=False)
     except FileNotFoundError:
-        raise EgretError(f"{path}: no such archive of features; run stage 1 again") from None
+        # Paths in a recipe's manifests are relative to its folder.
+        where = "" if Path(path).is_absolute() else f"go to the folder that it is relative to, not {Path.cwd()}, or "
+        raise EgretError(
+            f"{path}: no such archive, in which {cut['id']} has its features; {where}run stage 1 again"
+        ) from None
     except (KeyError, ValueError, OSError, EOFError) as error:  # KeyError: h5py has no dataset of that name
         raise EgretError(
             f"{path}: the features of {cut['id']} cannot be read ({error}); run stage 1 again with --force"
