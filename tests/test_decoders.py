@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from egret.base.errors import UsageError
+from egret.base.options import parse
 from egret.decoding import attention_beam as beam_search
 from egret.decoding.attention_beam import attention_beam
-from egret.models.decoder import END, attention_loss, sampled, with_ends
+from egret.models.cross_attention import DotAttention
+from egret.models.decoder import BLANK, END, attention_loss, sampled, with_ends
 from egret.models.greedy import MAX_RATIO, greedy, most_tokens
 from egret.models.model import JointModel
 from egret.models.options import ModelOptions, SpellerOptions, TdnnOptions, TransformerDecoderOptions
-from egret.training.options import TeacherOptions
+from egret.training.data import Batch
+from egret.training.objective import Objective
+from egret.training.options import TeacherOptions, TrainOptions
+from folders import make_lang
 from noise import noise_batch
 
 FEATURES, TOKENS = 6, 7
@@ -133,6 +138,43 @@ def test_the_loss_counts_the_tokens_of_each_utterance():
     assert torch.allclose(losses, torch.tensor([3.0, 2.0]) * torch.log(torch.tensor(float(TOKENS))))
 
 
+def test_smoothing_gives_all_tokens_their_share_of_the_loss():
+    """Szegedy et al. 2016, section 7."""
+    logits, (_, wanted) = torch.randn(2, 3, TOKENS), with_ends([[5, 6], [4]], torch.device("cpu"))
+    losses = -logits.log_softmax(dim=2)
+    expected = [
+        sum(0.9 * losses[row, place, token] + 0.1 * losses[row, place].mean() for place, token in enumerate(tokens))
+        for row, tokens in enumerate([[5, 6, END], [4, END]])
+    ]
+    assert torch.allclose(attention_loss(logits, wanted, 0.1), torch.stack(expected), atol=1e-5)
+
+
+def test_scaled_dot_products_are_those_of_pytorch():
+    torch.manual_seed(1)
+    ours, theirs = DotAttention(8, 8, 8, 2), torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    parts = (ours.query, ours.key, ours.value)
+    theirs.in_proj_weight.data = torch.cat([part.weight.data for part in parts])
+    theirs.in_proj_bias.data = torch.cat([part.bias.data for part in parts])
+    theirs.out_proj.load_state_dict(ours.narrow.state_dict())
+    asked, frames = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
+    hidden = torch.arange(5) >= torch.tensor([[5], [2]])
+    found, expected = ours(asked, *ours.prepare(frames), hidden, asked), theirs(asked, frames, frames, hidden)
+    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(found, expected, strict=True))
+
+
+def test_a_speller_draws_for_each_token_of_each_utterance_anew():
+    decoder = make_model(SPELLERS[0]).decoder
+    with torch.no_grad():
+        decoder.output.bias[6] = 1e4  # whatever is drawn is a 6
+    heard, step = [], decoder.step
+    decoder.step = lambda tokens, *others: (heard.append(tokens), step(tokens, *others))[1]
+    with torch.no_grad():
+        decoder(torch.randn(2, 4, 10), torch.tensor([4, 4]), torch.full((2, 500), 3), 0.7)
+    kept = torch.cat(heard, dim=1)[:, 1:] == 3
+    assert kept.float().mean(dim=1).tolist() == pytest.approx([0.7, 0.7], abs=0.08)
+    assert (kept[0] != kept[1]).any()
+
+
 def test_tokens_are_kept_with_the_chance_that_was_asked_for():
     torch.manual_seed(0)
     logits = torch.full((1, 5001, TOKENS), -1e9)
@@ -145,6 +187,23 @@ def test_the_chance_falls_from_epoch_to_epoch_down_to_its_floor():
     teacher = TeacherOptions(forcing=1.0, fall=0.1, floor=0.85)
     assert [teacher.in_epoch(epoch) for epoch in range(4)] == pytest.approx([1.0, 0.9, 0.85, 0.85])
     assert TeacherOptions(forcing=0.5).in_epoch(7) == 0.5
+
+
+@pytest.mark.parametrize("decoder", [TRANSFORMER, SPELLERS[0]])
+def test_on_dev_the_truth_is_always_given_and_nothing_smoothed(decoder, tmp_path):
+    model = make_model(decoder, ctc_weight=0.0, sure=9.0)
+    lang = make_lang(tmp_path, [("a", ["x", "y", "z", "v"])])
+    features, lengths = make_batch([21, 9])
+    targets, [name] = [[3, 4, 5], [6, 2]], decoder
+    batch = Batch(["1", "2"], features, lengths, targets, ["", ""], ["", ""], 0.3)
+    words = [f"--{each}=none" for each in ("cuts", "stats", "lang", "out")] + ["--model.decoder", name]
+    words += ["--model.ctc_weight", "0", "--label_smoothing", "0.5", "--teacher.forcing", "0"]
+    objective = Objective(parse(TrainOptions, words, "train.py", ""), lang, model, torch.device("cpu"))
+    objective.in_epoch(9)
+    expected = attention_loss(logits_of(model, features, lengths, targets), with_ends(targets, features.device)[1])
+    assert torch.allclose(objective.per_utterance(batch).float(), expected, atol=1e-5)
+    model.train()
+    assert not torch.allclose(objective(batch), expected.sum(), atol=0.1)
 
 
 @KINDS
@@ -236,6 +295,34 @@ def test_what_others_in_the_batch_need_does_not_matter():
     found = attention_beam(Certain([1, 6]), torch.zeros(2, 9, 1), lengths, lengths, 4, 0.0)
     [alone] = attention_beam(Certain([1]), torch.zeros(1, 9, 1), lengths[:1], lengths[:1], 4, 0.0)
     assert [each.tokens for each in found[0][:2]] == [each.tokens for each in alone[:2]] == [[2], []]
+
+
+def test_no_transcript_has_a_blank():
+    model = make_model(TRANSFORMER)
+    with torch.no_grad():
+        model.decoder.output.bias[BLANK] = 20.0
+    x, lengths, _ = model.encode(*make_batch([12, 9]))
+    found = attention_beam(model.decoder, x, lengths, lengths, 4, 1.0, 4)
+    assert not any(BLANK in each.tokens for hypotheses in found for each in hypotheses)
+
+
+def test_each_utterance_has_its_own_most_tokens():
+    model = make_model(TRANSFORMER)
+    with torch.no_grad():
+        model.decoder.output.bias[END] = -20.0
+    x, lengths, _ = model.encode(*make_batch([20] * 6))
+    limits = torch.tensor([2, 7, 7, 7, 7, 7])
+    found = attention_beam(model.decoder, x, lengths, limits, 3, 1.0, 3)
+    assert [max(len(each.tokens) for each in hypotheses) for hypotheses in found] == limits.tolist()
+
+
+def test_transcripts_are_compared_by_their_probability_over_the_penalty():
+    """Wu et al. 2016, section 7."""
+    model = make_model(TRANSFORMER, sure=2.0)
+    x, lengths, _ = model.encode(*make_batch([20]))
+    [found] = attention_beam(model.decoder, x, lengths, lengths, 6, 0.8, 6)
+    expected = [each.score / ((5 + len(each.tokens)) / 6) ** 0.8 for each in found]
+    assert [each.normalised for each in found] == pytest.approx(expected) == sorted(expected, reverse=True)
 
 
 def test_a_longer_transcript_is_preferred_with_a_higher_penalty():

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from egret.base.errors import EgretError, UsageError
-from egret.base.options import as_plain
+from egret.base.options import as_plain, parse
 from egret.models.attention import RelativeAttention, attention_weights, relative_positions, shift
 from egret.models.conformer import depthwise
 from egret.models.files import build_model, load_config, load_model, load_weights, save_config, save_weights
@@ -15,6 +15,8 @@ from egret.models.masking import frame_mask, mask_frames
 from egret.models.model import ENCODERS, JointModel, count_parameters
 from egret.models.norm import BatchNorm
 from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions, TransformerOptions
+from egret.models.recurrent_options import TdnnLstmOptions
+from egret.training.options import TrainOptions
 from folders import make_experiment, make_lang
 from noise import noise_batch
 
@@ -89,10 +91,14 @@ def test_what_stands_in_the_padding_does_not_matter(shape):
         assert torch.allclose(clean[row, :count], noisy[row, :count], atol=1e-5)
 
 
-def test_padding_has_no_part_in_training_with_batch_normalisation():
+@SHAPES
+def test_padding_has_no_part_in_training(shape):
     features, lengths = make_batch()
     longer = torch.nn.functional.pad(features, (0, 0, 0, 50), value=9.0)
-    model, again = (make_model({"norm": "batch", "dropout": 0.0}).train() for _ in range(2))
+    model, again = (make_model(shape).train() for _ in range(2))
+    for module in (*model.modules(), *again.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     outputs, frames = model(features, lengths)
     padded, _ = again(longer, lengths)
     for row, count in enumerate(frames.tolist()):
@@ -152,6 +158,13 @@ def test_with_its_own_mean_taken_off_an_utterance_is_the_same_on_any_microphone(
         assert torch.allclose(plain[row, :count], shifted[row, :count], atol=1e-4)
 
 
+def test_an_utterance_without_frames_spoils_no_other_where_each_loses_its_own_mean():
+    model = make_model({"utterance_mean": True, "norm": "batch"}).train()
+    features, lengths = make_batch()
+    lengths[2] = 0
+    assert model(features, lengths)[0].isfinite().all()
+
+
 def test_dropout_is_for_training_only():
     model = make_model({"dropout": 0.5})
     batch = make_batch()
@@ -177,6 +190,18 @@ def test_the_mask_is_true_on_frames_of_the_utterance():
 def test_impossible_networks_are_refused(shape, says):
     with pytest.raises(UsageError, match=says):
         TdnnOptions(**shape)
+
+
+@pytest.mark.parametrize("options", [TdnnOptions, TdnnLstmOptions])
+def test_a_network_without_a_convolution_is_refused(options):
+    with pytest.raises(UsageError, match="at least one"):
+        options(kernels=[], dilations=[], strides=[])
+
+
+def test_a_kernel_has_at_least_one_frame():
+    words = [f"--{name}=none" for name in ("cuts", "stats", "lang", "out")]
+    with pytest.raises(UsageError, match=r"--model\.tdnn\.kernels -1: must be at least 1"):
+        parse(TrainOptions, [*words, "--model.tdnn.kernels", "3", "3", "-1", "3", "3"], "train.py", "")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ SHAPES = {
     "deepspeech2, later frames": deepspeech2(causal=False, time_strides=[2, 3], row_convolution=2),
     "deepspeech2, far strides": deepspeech2(time_strides=[6, 1], activation="tanh"),
     "zipformer": zipformer(chunk=2, left_chunks=1),
+    "zipformer, two chunks back": zipformer(chunk=2, left_chunks=2),
     "zipformer, all that was heard": zipformer(chunk=4),
     "zipformer, its chunk alone": zipformer(chunk=2, left_chunks=0),
 }
@@ -306,6 +307,14 @@ def test_the_mean_of_an_utterance_cannot_be_streamed():
 def test_nothing_is_streamed_in_training_mode(shape):
     with pytest.raises(EgretError, match=r"in training mode.*eval\(\)"):
         make_encoder(shape).train().start(1)
+
+
+@pytest.mark.parametrize("shape", EACH)
+def test_a_model_that_has_begun_streams_no_more_in_training_mode(shape):
+    model = make_model(SHAPES[shape])
+    state = model.start(3)
+    with pytest.raises(EgretError, match=r"in training mode.*eval\(\)"):
+        model.train().stream(speech(8, dtype=torch.float), state)
 
 
 def test_every_encoder_that_streams_says_what_a_piece_is():

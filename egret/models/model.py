@@ -132,7 +132,8 @@ class JointModel(nn.Module):
         mean = self.mean
         if self.utterance_mean:
             spoken = frame_mask(lengths, features.shape[1]).unsqueeze(2)
-            mean = (features * spoken).sum(1, keepdim=True) / spoken.sum(1, keepdim=True)
+            heard = spoken.sum(1, keepdim=True).clamp(min=1)  # an utterance without frames would give NaN
+            mean = (features * spoken).sum(1, keepdim=True) / heard
         return (features - mean) / self.deviation
 
     def output_frames(self, frames: int) -> int:

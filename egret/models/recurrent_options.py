@@ -90,7 +90,8 @@ class TdnnLstmOptions:
     dropout: float = option(0.1, "probability", minimum=0, maximum=0.99)
 
     def __post_init__(self) -> None:
-        if not len(self.kernels) == len(self.dilations) == len(self.strides):
-            raise UsageError("--model.tdnn-lstm: kernels, dilations and strides need one number for each convolution")
+        if not self.kernels or not len(self.kernels) == len(self.dilations) == len(self.strides):
+            raise UsageError("--model.tdnn-lstm: kernels, dilations and strides need one number for each convolution, "
+                             "and at least one")  # fmt: skip
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise UsageError("--model.tdnn-lstm.kernels: odd numbers, so that a frame stands in the middle")
