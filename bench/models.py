@@ -6,9 +6,9 @@
 Without --corpus the miniature and the small sizes of conf/mini; with it the recordings and the configurations of the
 recipe or of conf/models. A row has the parameters, hours of speech in an hour of CPU time while training (of all that
 stage 4 does), its seconds of CPU time and by the clock, and the word error rates on dev and test by every method that
-the model has outputs for. With --bars it fails where a miniature with CTC is not below 15 % on test by its best method,
-one without not below 60 %, or where stage 4 takes more than 10 minutes of CPU time: all have one thread, so that this
-is what the clock shows where nothing else runs.
+the model has outputs for. With --bars it fails where a miniature with CTC is not below 15 % on test by the method that
+is best on dev, one without not below 60 %, or where stage 4 takes more than 10 minutes of CPU time: all have one
+thread, so that this is what the clock shows where nothing else runs.
 """
 
 import argparse
@@ -42,8 +42,8 @@ class Row:
         return f"| {self.name} | {self.parameters / 1e6:.2f} | {spent} | {wers} |"
 
     def missed(self) -> str:
-        """The bars that it does not reach; empty: it reaches all."""
-        best = min(of["test"] for of in self.wers.values())
+        """The bars that it does not reach, by the method that is best on dev; empty: it reaches all."""
+        best = min(self.wers.values(), key=lambda of: of["dev"])["test"]
         found = [f"{best:.1f} %"] * (best >= (WITH_CTC if self.ctc else WITHOUT))
         return ", ".join(found + [f"{self.cpu:.0f} s"] * (self.cpu > SECONDS))
 
@@ -82,6 +82,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as run.sh takes it")
     parser.add_argument("--bars", action="store_true", help="exit 1 where a bar is not reached")
     options = parser.parse_args()
+    if options.corpus and options.bars:
+        parser.error("--bars: they are those of the miniature; leave --corpus out")
     mini = options.corpus is None
     where = ["--mini", "true"] if mini else ["--corpus", str(options.corpus.resolve())]
     changes = [word for value in options.set for word in ("--set", value)]

@@ -33,6 +33,19 @@ def test_a_preset_has_all_options_of_its_model(preset: Path) -> None:
     assert fields - written.keys() <= {"chunk", "left_chunks"}  # which are there where a preset is for streaming
 
 
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_a_preset_has_all_options_of_its_decoder(preset: Path) -> None:
+    decoder = options_of(preset).decoder
+    if decoder == "none":
+        return
+    written = yaml.safe_load(preset.read_text())["model"][decoder]
+    options = getattr(options_of(preset), decoder)
+    unused = {"heads": "multi_head", "channels": "location_aware", "kernel": "location_aware"}
+    fields = {item.name for item in dataclasses.fields(options)}
+    fields -= {name for name, attention in unused.items() if getattr(options, "attention", attention) != attention}
+    assert fields <= written.keys()
+
+
 def options_of(preset: Path) -> ModelOptions:
     return parse(TrainOptions, ["--config", str(preset), *NO_DATA], "train.py", "").model
 

@@ -1,6 +1,6 @@
 """The encoder of Listen, Attend and Spell: bidirectional recurrent layers, pyramidal or above convolutions.
 
-Chan et al. 2015, "Listen, Attend and Spell", section 3.1; with convolutions below as in Hori et al. 2017.
+Chan et al. 2016, "Listen, Attend and Spell", section 3.1; with convolutions below as in Hori et al. 2017.
 """
 
 from torch import Tensor, nn

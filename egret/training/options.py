@@ -128,9 +128,9 @@ class TeacherOptions:
 
 def has_middle(model: ModelOptions) -> bool:
     """Whether the encoder gives what comes out of its middle."""
-    if model.encoder in ("deepspeech2", "tdnn_lstm"):
+    if model.encoder in ("deepspeech2", "tdnn_lstm", "transformer", "conformer"):
         return getattr(model, model.encoder).layers > 1
-    return model.encoder in ("transformer", "conformer", "zipformer")
+    return model.encoder == "zipformer" and len(model.zipformer.dims) > 2  # of two, the second is in its middle
 
 
 @dataclass(kw_only=True)
