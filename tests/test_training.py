@@ -45,6 +45,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train: Tra
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
 
 
+def test_options_of_a_network_that_is_not_chosen_are_told_of(train: Train) -> None:
+    said = train("exp", "--epochs", "1", "--model.conformer.layers", "3")
+    assert said.count("of no effect") == said.count("--model.conformer.*: of no effect, the model has none") == 1
+
+
 def test_the_loss_on_the_middle_of_the_encoder_is_mixed_in(train: Train, tmp_path: Path) -> None:
     still = ["--optim.lr", "1e-12", "--model.conformer.dropout", "0", "--model.conformer.attention_dropout", "0"]
     losses = []

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def begin(options: LoopOptions, version: int) -> dict[str, Any]:
     """
     out, task = options.out, task_of(options)
     task.check()
+    for name in without_effect(options):
+        log.warning("--%s.*: of no effect, the model has none of it", name.replace("_", "-"))
     asked = {
         "version": version,
         "options": as_plain(of_this_model(options)),
@@ -77,6 +80,12 @@ def of_this_model(options: LoopOptions) -> dict[str, Any]:
     """The options that make the model what it is, by dotted name."""
     unused = tuple(f"{name}." for name in options.unused())
     return {name: value for name, value in of_kind(options, "option").items() if not name.startswith(unused)}
+
+
+def without_effect(options: LoopOptions) -> list[str]:
+    """Groups that do not matter, and of which something was set: a file may have those of several models."""
+    groups = {name: attrgetter(name)(options) for name in options.unused()}
+    return [name for name, group in groups.items() if group != type(group)()]
 
 
 def forced(options: LoopOptions) -> bool:
