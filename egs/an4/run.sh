@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # AN4: 74 speakers spell names and addresses, say numbers and dates, and give commands to a typewriter; 0.7 hours,
-# 16 kHz, 101 words. For phones an LSTM encoder with CTC and an attention decoder, for characters a conformer with CTC;
-# a 3-gram of the training transcripts.
+# 16 kHz, 101 words. For phones LSTM layers by lattice-free MMI with an attention decoder, for characters a conformer with
+# CTC; a 3-gram of the training transcripts.
 set -euo pipefail
 
 # Knobs
@@ -9,7 +9,7 @@ corpus=               # folder that holds an4, or is it; empty: that of the last
 download=download     # folder to download into
 dev=seeded            # one of: seeded first100; whole speakers of both sexes, or what others use
 unit=phone            # one of: phone char; of the lexicon
-model=                # tdnn, conformer, or a name in conf/models; empty: las_kospeech, for char conformer, with --mini tdnn
+model=                # tdnn, conformer, or a name in conf/models; empty: las_mmi, for char conformer, with --mini tdnn
 lm_order=3            # order of the n-gram
 rescore_order=        # order of a larger n-gram of the same text, to rescore lattices with; empty: none
 neural_lm=lstm        # of stage 6: lstm, gru, transformer, or a YAML file of steps/train_lm.py
@@ -18,7 +18,7 @@ seed=1                # of weights, batches and dropout
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/recipe.sh"
 
 if [[ $unit == phone ]]; then
-  choose_model las_kospeech
+  choose_model las_mmi
 else
   choose_model # CTC, whose greedy search needs no graph
 fi
