@@ -38,13 +38,23 @@ SMALL = {
 }
 
 
-def made(name: str):
+FORMS = {  # other forms of them: as in the paper, as in KoSpeech, and each kind of attention
+    "listener, a pyramid": {"dim": 32, "layers": 1, "pyramidal": 1},
+    "listener, VGG": {"dim": 32, "layers": 1, "pyramidal": 0, "extractor": "vgg", "channels": 8},
+    "listener, Deep Speech": {"dim": 32, "layers": 1, "pyramidal": 0, "extractor": "deepspeech2", "channels": 8},
+    "speller, location_aware": {"attention": "location_aware", "channels": 8, "kernel": 5},
+    "speller, scaled_dot": {"attention": "scaled_dot"},
+    "speller, multi_head": {"attention": "multi_head", "heads": 2, "feed_context": False},
+}
+
+
+def made(name: str, **form):
     """The small options of an encoder or decoder, without dropout."""
     group = type(getattr(ModelOptions(), name))
     silent = {field: 0.0 for field in ("dropout", "attention_dropout") if field in group.__dataclass_fields__}
     if name == "dcnn":  # which has a list of them, empty by default
         silent = {}
-    return group(**{**silent, **SMALL.get(name, {})})
+    return group(**{**silent, **SMALL.get(name, {}), **form})
 
 
 class Ten:
@@ -106,6 +116,19 @@ def test_every_decoder_learns_ten_utterances_without_ctc(name):
     parts = {"tdnn": made("tdnn"), name: made(name)}
     model = JointModel(BINS, TOKENS, ModelOptions(encoder="tdnn", decoder=name, ctc_weight=0.0, **parts))
     assert steps_to_learn(model, Ten()) < STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_them_learns_ten_utterances(form):
+    torch.manual_seed(1)
+    name = form.split(",")[0]
+    shape = made(name, **FORMS[form])
+    if name in ENCODERS:
+        options = ModelOptions(encoder=name, **{name: shape})
+    else:
+        options = ModelOptions(encoder="tdnn", tdnn=made("tdnn"), decoder=name, ctc_weight=0.0, **{name: shape})
+    assert steps_to_learn(JointModel(BINS, TOKENS, options), Ten()) < STEPS
 
 
 def test_the_small_sizes_are_of_encoders_and_decoders_that_there_are():
