@@ -45,6 +45,8 @@ def in_pieces(model: JointModel, features: Tensor, frames: int) -> Tensor:
 def compare(options: argparse.Namespace) -> tuple[int, int, float, float, float, float]:
     """Utterances, those whose best tokens are the same, the largest difference, seconds of speech, of both ways."""
     model, config = load_model(options.experiment)
+    if model.head is None:
+        raise EgretError(f"{options.experiment}: a model without CTC gives no outputs as it hears; take another")
     rows = list(read_cuts(options.cuts))
     refuse_unfit(options.cuts, rows, model, kind_trained_on(config))
     inputs = inputs_of(model, config.get("normalise", "global"), [options.cuts])

@@ -200,6 +200,12 @@ def test_a_graph_is_not_read_without_ctc_nor_said_to_be(project, decode):
     assert about["params"]["lists"] == "attention_beam" and about["files"] == {"neural_lm": "lm"}
 
 
+def test_a_method_that_searches_in_a_graph_is_not_said_to_search_in_none(project, decode):
+    (project / "graph").mkdir()
+    said = decode(DECODER, "--graph", "graph", "--method", "hlg_1best", code=2)
+    assert "has no CTC" in said and "not read" not in said
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

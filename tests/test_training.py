@@ -158,6 +158,15 @@ def test_a_truncated_checkpoint_is_named_with_the_way_out(train: Train, tmp_path
     assert "exp/checkpoints/epoch-002" in said and "remove" in said
 
 
+@pytest.mark.parametrize(("epochs", "way"), [("1", "begin anew"), ("2", "go on from epoch-001")])
+def test_without_a_truncated_checkpoint_it_is_known_where_one_begins(
+    train: Train, tmp_path: Path, epochs: str, way: str
+) -> None:
+    train("exp", "--epochs", epochs)
+    (tmp_path / f"exp/checkpoints/epoch-00{epochs}/optimiser.safetensors").write_bytes(b"cut off")
+    assert f"epoch-00{epochs} to {way}" in train("exp", "--epochs", "3", code=1)
+
+
 def test_utterances_that_cannot_be_used_are_listed_with_the_reason(train: Train, tmp_path: Path) -> None:
     rewrite(tmp_path / "fbank/train.jsonl", {"train-003": "four", "train-004": "", "train-005": "one " * 60})
     said = train("exp", "--epochs", "1", "--max-reject-percent", "20")

@@ -126,7 +126,7 @@ end_recipe() {
 
 explain_failure() {
   local _verb=failed
-  if (($1 == 130 || $1 == 143)); then
+  if (($1 == 130 || $1 == 143 || $1 == 75)); then # 75: a warning came, what was done is saved
     _verb=interrupted
   fi
   if [[ -z $_current_stage ]]; then

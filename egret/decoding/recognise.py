@@ -135,7 +135,8 @@ def recognise(
             timed: dict[str, Any] = {"times": [], "confidence": []} if recogniser.times else {}
             result.add({name: {"words": [], "tokens": [], "score": {"total": None}, **timed} for name in silent})
     planned = list(batches([row for row in rows if row["features"]["num_frames"]], recogniser.options.max_duration))
-    for batch in progress(planned, len(planned), f"recognising {cuts.name}"):
+    log.info("%s: %d utterances in %d batches, by %s", cuts.name, len(rows), len(planned), ", ".join(settings))
+    for batch in progress(planned, len(planned), f"recognising {cuts.name}, batches"):
         begun = time.monotonic()
         pieces = encoded_pieces(batch, lambda cuts: encode(recogniser.model, *load_numbers(cuts, inputs), cuts))
         if recogniser.options.num_gpus:  # which goes on with what it was told; it would be taken for searching

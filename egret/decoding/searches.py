@@ -94,7 +94,9 @@ def methods(options: DecodeOptions, model: JointModel, greedy: bool = True) -> l
                          f"that of hlg_1best; the others need k2")  # fmt: skip
     if options.graph and not graph:
         options.refuse_unread(chosen, "and the model has no CTC, by which a graph is searched", graph)
-    if options.graph and (not graph or WITHOUT_GRAPH.issuperset(chosen)):
+    # A method that needs it says why it cannot have it.
+    unread = not graph and not any(GRAPH in SEARCHES[each].needs for each in chosen if each in SEARCHES)
+    if options.graph and (unread or WITHOUT_GRAPH.issuperset(chosen)):
         log.warning("--graph %s: not read, --method %s searches in none", options.graph, " ".join(chosen))
     return chosen
 

@@ -84,7 +84,8 @@ def restore(
     Raises:
       EgretError: it is truncated or of another model; says how to go on without it.
     """
-    advice = f"remove the folder {path} to go on from the checkpoint before it"
+    before = next((other.name for other, _ in checkpoints(path.parent) if other != path), "")
+    advice = f"remove the folder {path} to {f'go on from {before}' if before else 'begin anew'}"
     try:
         kept = load_weights(path / "model.safetensors")
         model.load_state_dict(load_weights(path / "training.safetensors") if average else kept)

@@ -163,6 +163,7 @@ END
 @test "told to stop with its step, which saved, it ends with 75: run me again" {
   run --separate-stderr -75 timeout --preserve-status -s TERM 1 ./run.sh --breaks told
   [[ -e waiting ]]
+  complains '=== stage 1 interrupted after '
   complains '=== to continue: ./run.sh --stage 1 --breaks told'
 }
 
