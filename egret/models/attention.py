@@ -8,15 +8,17 @@ from torch import Tensor, nn
 from egret.models.streaming import remember
 
 
-def relative_positions(frames: int, dim: int, like: Tensor) -> Tensor:
-    """Sinusoids [2 T - 1, dim] of the distances T - 1, ..., 0, ..., -(T - 1), of the type and device of `like`.
+def sinusoids(places: Tensor, dim: int) -> Tensor:
+    """[U, dim] of places [U] (Vaswani et al. 2017, section 3.5)."""
+    rates = torch.exp(torch.arange(0, dim, 2, device=places.device) * (-math.log(10000.0) / dim))
+    angles = places.unsqueeze(1) * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :dim]
 
-    Vaswani et al. 2017, section 3.5; by distance as in Dai et al. 2019.
-    """
-    distances = torch.arange(frames - 1, -frames, -1.0, device=like.device)
-    rates = torch.exp(torch.arange(0, dim, 2, device=like.device) * (-math.log(10000.0) / dim))
-    angles = distances.unsqueeze(1) * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :dim].to(like.dtype)
+
+def relative_positions(frames: int, dim: int, like: Tensor) -> Tensor:
+    """Sinusoids [2 T - 1, dim] of the distances T - 1, ..., 0, ..., -(T - 1) (Dai et al. 2019), of the type and device
+    of `like`."""
+    return sinusoids(torch.arange(frames - 1, -frames, -1.0, device=like.device), dim).to(like.dtype)
 
 
 class RelativeAttention(nn.Module):

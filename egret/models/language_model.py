@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from egret.models.attention import sinusoids
 from egret.models.cross_attention import DotAttention
 from egret.models.decoder import with_ends
 from egret.models.language_model_options import LanguageModelOptions, RecurrentLmOptions, TransformerLmOptions
 from egret.models.norm import LayerNorm
-from egret.models.transformer_decoder import sinusoids
 
 AT_ONCE = 1 << 25  # numbers in the largest tensor of what is computed together: 128 MB
 

@@ -6,18 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from egret.models.attention import sinusoids
 from egret.models.cross_attention import DotAttention
 from egret.models.decoder import sampled
 from egret.models.masking import frame_mask
 from egret.models.norm import LayerNorm
 from egret.models.options import TransformerDecoderOptions
-
-
-def sinusoids(places: Tensor, dim: int) -> Tensor:
-    """[U, dim] of places [U] (Vaswani et al. 2017, section 3.5)."""
-    rates = torch.exp(torch.arange(0, dim, 2, device=places.device) * (-math.log(10000.0) / dim))
-    angles = places.unsqueeze(1) * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :dim]
 
 
 class TransformerDecoder(nn.Module):
