@@ -79,7 +79,7 @@ training_config() {
   fi
   if [[ $mini == true ]]; then
     _folders=("$PWD/conf/mini" "$EGRET_ROOT/conf/mini")
-    _names+=("${model%_[sml]}") # one size for zipformer_s and zipformer_m
+    _names+=("${model%_[sml]}" "${model%_large}") # one size for zipformer_s and zipformer_m
   fi
   for _name in "${_names[@]}"; do
     for _folder in "${_folders[@]}"; do
