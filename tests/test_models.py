@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from egret.base.errors import EgretError, UsageError
-from egret.base.options import as_plain, parse
+from egret.base.options import as_plain
 from egret.models.attention import RelativeAttention, attention_weights, relative_positions, shift
 from egret.models.conformer import depthwise
 from egret.models.files import build_model, load_config, load_model, load_weights, save_config, save_weights
@@ -15,8 +15,6 @@ from egret.models.masking import frame_mask, mask_frames
 from egret.models.model import ENCODERS, JointModel, count_parameters
 from egret.models.norm import BatchNorm
 from egret.models.options import ConformerOptions, ModelOptions, TdnnOptions, TransformerOptions
-from egret.models.recurrent_options import TdnnLstmOptions
-from egret.training.options import TrainOptions
 from folders import make_experiment, make_lang
 from noise import noise_batch
 
@@ -190,18 +188,6 @@ def test_the_mask_is_true_on_frames_of_the_utterance():
 def test_impossible_networks_are_refused(shape, says):
     with pytest.raises(UsageError, match=says):
         TdnnOptions(**shape)
-
-
-@pytest.mark.parametrize("options", [TdnnOptions, TdnnLstmOptions])
-def test_a_network_without_a_convolution_is_refused(options):
-    with pytest.raises(UsageError, match="at least one"):
-        options(kernels=[], dilations=[], strides=[])
-
-
-def test_a_kernel_has_at_least_one_frame():
-    words = [f"--{name}=none" for name in ("cuts", "stats", "lang", "out")]
-    with pytest.raises(UsageError, match=r"--model\.tdnn\.kernels -1: must be at least 1"):
-        parse(TrainOptions, [*words, "--model.tdnn.kernels", "3", "3", "-1", "3", "3"], "train.py", "")
 
 
 @pytest.mark.parametrize(
